@@ -1,0 +1,161 @@
+"""`snapstore restore`: a state into a new file, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+from snapstore.cli import output, paths, resolve
+from snapstore.cli.options import CommandWithCommonOptions
+from snapstore.cli.session import Session, session_of
+from snapstore.errors import ConflictError, NotFoundError, StorageError
+
+if TYPE_CHECKING:
+    from snapstore.snapshot import Snapshot
+
+_JSON_GROWTH = 2.0
+"""JSON of agent states takes 1.1 to 1.3 times their MessagePack; escapes of control characters up to 6 times."""
+
+_SPARE_BYTES = 16 * 1024 * 1024
+"""What a restore leaves free on the disk: a full one stops the programs beside us."""
+
+
+@click.command("restore", cls=CommandWithCommonOptions, short_help="Write a state to a new file.")
+@click.argument("snapshot", metavar="SNAP[:PATH]")
+@click.option("--to", "target", required=True, metavar="FILE|-", help="A new file, or - for standard output.")
+@click.option("--path", "path_text", metavar="PATH", help="Only the value at this path.")
+@click.option("--run", metavar="NAME", help="What 'latest' refers to.")
+@click.option("--format", "format", type=click.Choice(["json", "msgpack", "raw"]), default="json", show_default=True)
+@click.option("--force", is_flag=True, help="Replace FILE when it exists.")
+@click.option("-n", "--dry-run", is_flag=True, help="Only show the plan.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    *,
+    snapshot: str,
+    target: str,
+    path_text: str | None,
+    run: str | None,
+    format: str,
+    force: bool,
+    dry_run: bool,
+) -> None:
+    """Write the state of SNAP to FILE, verified, whole or not at all.
+
+    FILE appears under its name when all of it is on the disk. raw writes one text or bytes value as it is.
+    """
+    session = session_of(ctx)
+    archive = session.open()
+    if path_text is None:
+        found, path = resolve.snapshot_and_path(archive, snapshot, run=run)
+    else:
+        found, path = resolve.snapshot(archive, snapshot, run=run), paths.parse(path_text)
+    needed = int(found.size_bytes * (_JSON_GROWTH if format == "json" else 1))
+    if target != "-":
+        check_target(Path(target), 0 if path else needed, force=force)
+    plan = {"id": found.id, "path": paths.format(path), "to": target, "format": format, "size_bytes": found.size_bytes}
+    plan |= closure_facts(found)
+    if dry_run:
+        _print_plan(session, plan)
+        return
+    if target == "-":
+        sys.stdout.flush()
+        found.write_to(sys.stdout.buffer, path, format)
+        sys.stdout.buffer.flush()
+        return
+    with new_file(Path(target), force=force) as file:
+        found.write_to(file, path, format)
+        file.flush()
+        written = file.tell()
+    if session.json:
+        output.say(session, output.to_json("restore", {**plan, "written_bytes": written}))
+    else:
+        output.say(session, f"restored {found.id} to {target}: {output.size(written)}")
+
+
+def closure_facts(found: Snapshot) -> dict[str, int]:
+    """Return how many objects a restore reads, and how many bytes of them at most."""
+    return {"objects": found.closure_objects, "read_bytes": found.closure_bytes}
+
+
+def check_target(target: Path, needed_bytes: int, *, force: bool) -> None:
+    """Refuse a restore that cannot succeed, before anything is read.
+
+    Raises:
+        NotFoundError: `folder_not_found`.
+        ConflictError: `target_exists`.
+        StorageError: `storage_full`.
+    """
+    if not target.parent.is_dir():
+        raise NotFoundError("no such folder", code="folder_not_found", folder=str(target.parent))
+    if target.is_dir():
+        raise ConflictError("the target is a folder", code="target_exists", hint="name a file in it", target=str(target))
+    if (target.exists() or target.is_symlink()) and not force:
+        raise ConflictError("the target exists", code="target_exists", hint="choose another, or --force", target=str(target))
+    free = shutil.disk_usage(target.parent).free
+    if free < needed_bytes + _SPARE_BYTES:
+        raise StorageError(
+            "not enough space for this restore",
+            code="storage_full",
+            hint="free some space, restore a part with --path, or pipe it on with --to -",
+            needed_bytes=needed_bytes,
+            free_bytes=free,
+        )
+
+
+@contextlib.contextmanager
+def new_file(target: Path, *, force: bool) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `target` that takes its name when the block succeeds, and goes away otherwise."""
+    handle, name = tempfile.mkstemp(prefix=f".{target.name[:80]}.", suffix=".part", dir=target.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes private files; a restored state gets the rights that any new file would get.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        _put_in_place(temporary, target, force=force)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _put_in_place(temporary: Path, target: Path, *, force: bool) -> None:
+    """Give a finished file its name; without `force` a file that came to be meanwhile is kept."""
+    if not force:
+        try:
+            os.link(temporary, target)
+        except FileExistsError as error:
+            raise ConflictError("the target exists", code="target_exists", target=str(target)) from error
+        except OSError:  # a file system without hard links: the check before must do
+            if target.exists():
+                raise
+        else:
+            return
+    temporary.replace(target)
+
+
+def _print_plan(session: Session, plan: dict[str, object]) -> None:
+    if session.json:
+        output.say(session, output.to_json("plan", plan))
+        return
+    output.facts(
+        session,
+        [
+            ("snapshot", str(plan["id"])),
+            ("path", str(plan["path"] or "$")),
+            ("to", f"{plan['to']} ({plan['format']})"),
+            ("size", output.size(int(str(plan["size_bytes"])))),
+            ("reads", f"at most {output.size(int(str(plan['read_bytes'])))} of {plan['objects']} objects"),
+        ],
+    )

@@ -1,0 +1,405 @@
+"""Build the tree of a state, reusing whatever the tree before it already holds.
+
+The state is encoded by the C encoder, container by container; the old tree is then *verified against the new
+bytes*: as long as old chunk after old chunk has the digest of the bytes at its position, nothing below it has
+changed and nothing is encoded, cut or stored again. From the first difference on, items are encoded one by
+one and cut at content-defined boundaries, so the result is the same as without the old tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+from snapstore.config import INLINE_BYTES, ITEM_MAX_BYTES, SEGMENTS_MAX, VALUE_TREE_BYTES
+from snapstore.digest import digest, hasher
+from snapstore.format import values
+from snapstore.format.node import BYTES, INLINE, LEAF, LIST, MAP, NODE, OPAQUE, TEXT, TREE, Entry, Node
+from snapstore.history.cutting import BIG_BYTES, closes_chunk, cut_bytes, group_entries
+from snapstore.packs.builder import PackBuilder
+from snapstore.packs.closure import usage_of
+
+__all__ = ["Built", "TreeBuilder"]
+
+HUGE_BYTES = 1024 * 1024
+"""A text or bytes value beyond this is never copied into the encoding of the container around it."""
+
+SMALL_MAP_PAIRS = 64
+"""In a dict with at most so many pairs each value beyond VALUE_TREE_BYTES is a tree of its own: it is a record
+with fields. A larger dict is a collection, and its values are cut like the items of a list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A finished tree.
+
+    Attributes:
+        root: a LEAF (small state) or TREE entry.
+        digest: BLAKE3 of the whole encoding, hex.
+        size_bytes: length of the whole encoding.
+    """
+
+    root: Entry
+    digest: str
+    size_bytes: int
+
+
+class TreeBuilder:
+    """Builds one tree.
+
+    Args:
+        packs: takes the new chunks.
+        old: the root of a tree to reuse, every node of it loaded; None for the first save.
+        merged: pack ordinals whose chunks and nodes must be stored again.
+    """
+
+    def __init__(self, packs: PackBuilder, old: Entry | None = None, merged: frozenset[int] = frozenset()) -> None:
+        self._packs = packs
+        self._old = old
+        self._merged = merged
+        self._hasher = hasher()
+        self._size = 0
+        self._covered = 0  # above 0 while the bytes of an enclosing container have been hashed already
+        self._above: set[int] = set()
+        self._leaves: dict[bytes, Entry] | None = None
+        self._stored: dict[bytes, Entry] = {}
+
+    def build(self, state: Any) -> Built:
+        """Build the tree of `state`; stores new chunks, but not yet nodes."""
+        value = self._value(state, self._old, (), VALUE_TREE_BYTES)
+        if isinstance(value, bytes):
+            name = digest(value)
+            if self._old is not None and self._old.kind == LEAF and self._old.digest == name:
+                root = self._kept(self._old, memoryview(value))
+            else:
+                root = Entry(LEAF, name, len(value), 1)
+                self._packs.add(root, value)
+        else:
+            root = value
+        return Built(root, self._hasher.digest().hex(), self._size)
+
+    # Values -----------------------------------------------------------------------------------------------
+
+    def _value(self, value: Any, old: Entry | None, path: tuple[Any, ...], limit: int) -> bytes | Entry:
+        """Encode one value: as bytes up to `limit`, else as a tree. Hashes what it stands for."""
+        base = old if old is not None and old.kind == TREE else None
+        kind = type(value)
+        if kind is str or kind is bytes:
+            return self._raw(value, base, path, limit)
+        if kind is not dict and kind is not list:
+            encoded = values.encode(value, path)
+            if len(encoded) > limit:
+                return self._cut(OPAQUE, encoded, b"", base)
+            self._feed(encoded)
+            return encoded
+        if _holds_huge(value):
+            return self._container(value, None, base, path)
+        encoded = values.encode(value, path)
+        self._feed(encoded)
+        if len(encoded) <= limit:
+            return encoded
+        if base is not None and self._same(cast("Node", base.node), memoryview(encoded)):
+            return self._kept(base, memoryview(encoded))
+        self._covered += 1
+        entry = self._container(value, encoded, base, path)
+        self._covered -= 1
+        return entry
+
+    def _container(self, value: Any, encoded: bytes | None, base: Entry | None, path: tuple[Any, ...]) -> Entry:
+        if id(value) in self._above:
+            values.refuse(path, "contains itself", "cycle")
+        if len(path) >= values.MAX_DEPTH:
+            values.refuse(path[:8], f"is nested deeper than {values.MAX_DEPTH} levels", "too_deep")
+        self._above.add(id(value))
+        kind = MAP if type(value) is dict else LIST
+        before = base.node if base is not None and base.node is not None and base.node.kind == kind else None
+        self._feed(values.map_header(len(value)) if kind == MAP else values.array_header(len(value)))
+        items = _Items(self, kind, before)
+        if kind == MAP:
+            self._pairs(value, items, before, path)
+        else:
+            self._items(value, encoded, items, before, path)
+        self._above.discard(id(value))
+        return self._assembled(kind, items.finish(), before, base)
+
+    def _items(
+        self, value: list[Any], encoded: bytes | None, items: _Items, before: Node | None, path: tuple[Any, ...]
+    ) -> None:
+        old_trees: Iterator[Entry] = iter(())
+        start = 0
+        if before is not None:
+            old = list(before.leaves())
+            if encoded is not None:
+                view = memoryview(encoded)[len(values.array_header(len(value))) :]
+                items.entries, start = self._prefix(old, view)
+            old_trees = (entry for entry in old[len(items.entries) :] if entry.kind == TREE)
+        for index in range(start, len(value)):
+            item = value[index]
+            kind = type(item)
+            if (kind is not str and kind is not bytes) or len(item) <= ITEM_MAX_BYTES:
+                data = values.encode(item, (*path, index))
+                if len(data) <= ITEM_MAX_BYTES:
+                    self._feed(data)
+                    items.add(data)
+                    continue
+            child = self._value(item, next(old_trees, None), (*path, index), ITEM_MAX_BYTES)
+            items.add_tree(child) if isinstance(child, Entry) else items.add(child)
+
+    def _pairs(self, value: dict[Any, Any], items: _Items, before: Node | None, path: tuple[Any, ...]) -> None:
+        old = {e.key: e for e in before.leaves() if e.kind == TREE} if before is not None else {}
+        limit = VALUE_TREE_BYTES if len(value) <= SMALL_MAP_PAIRS else ITEM_MAX_BYTES
+        for key, item in value.items():
+            key_bytes = values.encode_key(key, path)
+            self._feed(key_bytes)
+            known = old.get(key_bytes)
+            child = self._value(item, known, (*path, key), limit)
+            if isinstance(child, bytes):
+                items.add(key_bytes + child)
+                continue
+            if child is not known:
+                child.key = key_bytes
+            items.add_tree(child)
+
+    def _raw(self, value: str | bytes, base: Entry | None, path: tuple[Any, ...], limit: int) -> bytes | Entry:
+        if len(value) <= limit:
+            encoded = values.encode(value, path)
+            if len(encoded) <= limit:
+                self._feed(encoded)
+                return encoded
+        data = values.text_bytes(value, path) if isinstance(value, str) else value
+        if len(data) > values.MAX_ITEM_BYTES:
+            values.refuse(path, "is larger than 4 GiB - 1 bytes", "too_large")
+        if isinstance(value, str):
+            return self._cut(TEXT, data, values.text_header(len(data)), base)
+        return self._cut(BYTES, data, values.bytes_header(len(data)), base)
+
+    def _cut(self, kind: int, data: bytes, header: bytes, base: Entry | None) -> Entry:
+        """Cut raw bytes into chunks, keeping the leading chunks that did not change."""
+        view = memoryview(data)
+        self._feed(header)
+        self._feed(view)
+        before = base.node if base is not None and base.node is not None and base.node.kind == kind else None
+        items = _Items(self, kind, before)
+        start = 0
+        if before is not None and (before.length > BIG_BYTES) == (len(data) > BIG_BYTES):
+            items.entries, _ = self._prefix(list(before.leaves()), view)
+            start = sum(entry.length for entry in items.entries)
+        for chunk in cut_bytes(view[start:], len(data)) if start < len(data) else ():
+            items.add_chunk(chunk, 0)
+        return self._assembled(kind, items.entries, before, base)
+
+    # The old tree against the new bytes --------------------------------------------------------------------
+
+    def _prefix(self, old: list[Entry], view: memoryview) -> tuple[list[Entry], int]:
+        """The leading old entries that the new content repeats, and how many items they hold.
+
+        The last matching chunk is given back unless everything matched: where it ends may have depended on
+        what followed.
+        """
+        position, spans = 0, []
+        for entry in old:
+            end = position + entry.length
+            if end > len(view) or not self._matches(entry, view[position:end]):
+                break
+            spans.append((entry, position, end))
+            position = end
+        complete = len(spans) == len(old) and position == len(view)
+        if spans and not complete and spans[-1][0].kind != TREE:
+            spans.pop()
+        kept = [self._kept(entry, view[start:end]) for entry, start, end in spans]
+        return kept, sum(entry.count for entry in kept)
+
+    def _matches(self, entry: Entry, view: memoryview) -> bool:
+        if entry.kind == LEAF:
+            return digest(view) == entry.digest
+        if entry.kind == INLINE:
+            return view == entry.payload
+        node = cast("Node", entry.node)
+        return self._same(node, view) if entry.kind == TREE else self._same_content(node, view)
+
+    def _same(self, node: Node, view: memoryview) -> bool:
+        """Whether `view` is the encoding of the value whose root is `node`."""
+        header = node.header()
+        if len(view) != len(header) + node.length or view[: len(header)] != header:
+            return False
+        return self._same_content(node, view[len(header) :])
+
+    def _same_content(self, node: Node, view: memoryview) -> bool:
+        position = 0
+        for entry in node.entries:
+            start = position + len(entry.key)
+            end = position + entry.span
+            if view[position:start] != entry.key or not self._matches(entry, view[start:end]):
+                return False
+            position = end
+        return True
+
+    # Merging: storing again what lies in packs that are to be left behind -----------------------------------
+
+    def _kept(self, entry: Entry, view: memoryview) -> Entry:
+        """The entry itself, or its copy in this save's pack if its bytes lie in a merged pack."""
+        if not self._merged or entry.kind == INLINE:
+            return entry
+        if entry.kind == LEAF:
+            if not any(segment[0] in self._merged for segment in entry.place):
+                return entry
+            return self._store(Entry(LEAF, entry.digest, entry.length, entry.count), view)
+        node = cast("Node", entry.node)
+        content = view[len(node.header()) :] if entry.kind == TREE else view
+        moved = self._kept_node(node, content)
+        if moved is node:
+            return entry
+        return moved.as_item(entry.key) if entry.kind == TREE else moved.entry
+
+    def _kept_node(self, node: Node, view: memoryview) -> Node:
+        in_merged = any(segment[0] in self._merged for segment in node.entry.place)
+        if not in_merged and self._merged.isdisjoint(usage_of(node)):
+            return node
+        position, entries = 0, []
+        for entry in node.entries:
+            start = position + len(entry.key)
+            end = position + entry.span
+            entries.append(self._kept(entry, view[start:end]))
+            position = end
+        return Node(node.kind, node.level, entries, node.identity)
+
+    # Chunks and nodes -----------------------------------------------------------------------------------------
+
+    def leaf(self, data: bytes | memoryview, count: int, tail: Entry | None) -> Entry:
+        """The entry for one chunk: a known one, the old last chunk grown longer, or a new one."""
+        name = digest(data)
+        known = self._stored.get(name) or self._old_leaves().get(name)
+        if known is not None and known.count == count:
+            return self._kept(known, memoryview(data)) if name not in self._stored else known
+        entry = Entry(LEAF, name, len(data), count)
+        if tail is not None and self._grows(tail, data):
+            self._stored[name] = entry
+            self._packs.add(entry, data[tail.length :], before=tail.place)
+            return entry
+        return self._store(entry, data)
+
+    def _grows(self, tail: Entry, data: bytes | memoryview) -> bool:
+        return (
+            tail.length < len(data)
+            and len(tail.place) < SEGMENTS_MAX
+            and not any(segment[0] in self._merged for segment in tail.place)
+            and digest(data[: tail.length]) == tail.digest
+        )
+
+    def _store(self, entry: Entry, data: bytes | memoryview) -> Entry:
+        known = self._stored.get(entry.digest)
+        if known is not None and known.count == entry.count:
+            return known
+        self._stored[entry.digest] = entry
+        self._packs.add(entry, data)
+        return entry
+
+    def _old_leaves(self) -> dict[bytes, Entry]:
+        if self._leaves is None:
+            self._leaves = {}
+            if self._old is not None and self._old.node is not None:
+                self._leaves.update((entry.digest, entry) for entry in _all_leaves(self._old.node))
+        return self._leaves
+
+    def _assembled(self, kind: int, entries: list[Entry], before: Node | None, base: Entry | None) -> Entry:
+        """Group entries into nodes up to one root, reusing old nodes that list exactly the same."""
+        reusable = {id(node.entries[0]): node for node in _sequence_nodes(before)} if before is not None else {}
+        level = 0
+        while True:
+            nodes = []
+            for group in group_entries(entries):
+                node = reusable.get(id(group[0]))
+                if node is None or node.level != level or node.entries != group:
+                    node = Node(kind, level, group)
+                elif self._merged and any(segment[0] in self._merged for segment in node.entry.place):
+                    node = Node(kind, level, group, node.identity)
+                nodes.append(node)
+            if len(nodes) == 1:
+                return base if base is not None and nodes[0] is base.node else nodes[0].as_item()
+            entries = [node.entry for node in nodes]
+            level += 1
+
+    def _feed(self, data: bytes | memoryview) -> None:
+        if not self._covered:
+            self._hasher.update(data)
+            self._size += len(data)
+
+
+class _Items:
+    """Collects the items of one container into chunks."""
+
+    def __init__(self, builder: TreeBuilder, kind: int, before: Node | None) -> None:
+        self.entries: list[Entry] = []
+        self._builder = builder
+        self._kind = kind
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._tail = _last_leaf(before)
+
+    def add(self, data: bytes) -> None:
+        """Add one encoded item (a pair, in a dict)."""
+        self._parts.append(data)
+        self._size += len(data)
+        if closes_chunk(data, self._size):
+            self._close()
+
+    def add_tree(self, entry: Entry) -> None:
+        """Add an item that is a tree of its own."""
+        self._close()
+        self.entries.append(entry)
+
+    def add_chunk(self, data: bytes | memoryview, count: int) -> None:
+        """Add a finished chunk."""
+        self.entries.append(self._builder.leaf(data, count, self._tail))
+
+    def finish(self) -> list[Entry]:
+        """Close the last chunk, which may still grow in a later save."""
+        self._close()
+        return self.entries
+
+    def _close(self) -> None:
+        if not self._parts:
+            return
+        data, count = b"".join(self._parts), len(self._parts)
+        self._parts, self._size = [], 0
+        if self._kind == MAP and len(data) <= INLINE_BYTES:
+            self.entries.append(Entry(INLINE, b"", len(data), count, payload=data))
+        else:
+            self.add_chunk(data, count)
+
+
+def _holds_huge(value: Any, depth: int = 0) -> bool:
+    """Whether a huge text or bytes value lies near the top of a container."""
+    narrow = len(value) <= SMALL_MAP_PAIRS and depth < 4
+    for item in value.values() if type(value) is dict else value:
+        kind = type(item)
+        if kind is str or kind is bytes:
+            if len(item) > HUGE_BYTES:
+                return True
+        elif narrow and (kind is dict or kind is list) and _holds_huge(item, depth + 1):
+            return True
+    return False
+
+
+def _last_leaf(before: Node | None) -> Entry | None:
+    node = before
+    while node is not None and node.level:
+        node = node.entries[-1].node
+    return node.entries[-1] if node is not None and node.entries[-1].kind == LEAF else None
+
+
+def _sequence_nodes(root: Node) -> Iterator[Node]:
+    """The nodes of one sequence, without the trees of its items."""
+    yield root
+    if root.level:
+        for entry in root.entries:
+            yield from _sequence_nodes(cast("Node", entry.node))
+
+
+def _all_leaves(node: Node) -> Iterator[Entry]:
+    for entry in node.entries:
+        if entry.kind == LEAF:
+            yield entry
+        elif entry.kind in (NODE, TREE):
+            yield from _all_leaves(cast("Node", entry.node))

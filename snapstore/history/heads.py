@@ -1,0 +1,127 @@
+"""Heads: what is known of one snapshot's current version, and how to get it from storage.
+
+A head is a register together with its version token for compare-and-swap, and, once it is needed, the tree.
+Writers keep the heads of their last saves, so that the next save starts without reading anything.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from snapstore import clock
+from snapstore.errors import CorruptionError, NotFoundError
+from snapstore.format import names
+from snapstore.format.node import LEAF, TREE, Entry
+from snapstore.format.register import PreviousVersion, Register, RootRef
+from snapstore.history.tree import Tree
+from snapstore.packs.reader import PackReader
+from snapstore.storage.protocol import Storage
+
+__all__ = ["EAGER_BYTES", "Head", "HeadCache", "loaded_root", "read_head", "root_entry", "tree_of", "wait_for_pack"]
+
+EAGER_BYTES = 4 * 1024 * 1024
+"""A closure up to this size is read together with the snapshot, because its state is wanted in most cases."""
+
+HEADS_KEPT = 64
+"""Heads that a process keeps; neighbours share their nodes, so this is a few megabytes at most."""
+
+RETRY_MISSING_S = (0.05, 0.2)
+"""A register may become visible a moment before its pack, since both are written at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One snapshot's register, as it was read or written.
+
+    Attributes:
+        register: the document.
+        token: the storage's version of it, for the next compare-and-swap.
+        root: the root of the state's tree with every node loaded, or None when it has not been needed yet.
+        proven: whether its packs are known to exist: written and acknowledged, or read, by this process.
+    """
+
+    register: Register
+    token: str
+    root: Entry | None = None
+    proven: bool = False
+
+
+class HeadCache:
+    """The most recently used heads of an archive, by snapshot id."""
+
+    def __init__(self) -> None:
+        self._heads: OrderedDict[str, Head] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, snapshot_id: str) -> Head | None:
+        """The head if it is kept; it may have been overtaken by another writer."""
+        with self._lock:
+            head = self._heads.get(snapshot_id)
+            if head is not None:
+                self._heads.move_to_end(snapshot_id)
+            return head
+
+    def put(self, head: Head) -> Head:
+        """Keep a head and return it."""
+        with self._lock:
+            self._heads[head.register.id] = head
+            self._heads.move_to_end(head.register.id)
+            while len(self._heads) > HEADS_KEPT:
+                self._heads.popitem(last=False)
+        return head
+
+    def drop(self, snapshot_id: str) -> None:
+        """Forget a head."""
+        with self._lock:
+            self._heads.pop(snapshot_id, None)
+
+
+def read_head(storage: Storage, snapshot_id: str) -> Head | None:
+    """Read a register: one request. None when there never was one; a tombstone is returned as it is."""
+    try:
+        stored = storage.get(names.register_key(snapshot_id))
+    except NotFoundError:
+        return None
+    register = Register.decode(stored.data)
+    if register.id != snapshot_id:
+        raise CorruptionError(
+            "a register belongs to another snapshot", code="register_misplaced", id=snapshot_id, found=register.id
+        )
+    return Head(register, stored.version)
+
+
+def root_entry(root: RootRef, size_bytes: int) -> Entry:
+    """The entry to start reading a tree from; `size_bytes` is the length of the encoded state."""
+    kind = LEAF if root.kind == "leaf" else TREE
+    return Entry(kind, bytes.fromhex(root.digest), size_bytes, 1, place=(root.place,))
+
+
+def tree_of(storage: Storage, version: Register | PreviousVersion) -> Tree:
+    """The tree of a version that is no tombstone, to read from; reads nothing yet."""
+    if version.manifest is None:
+        raise NotFoundError("the snapshot is deleted", code="snapshot_deleted")
+    entry = root_entry(version.manifest.root, version.size_bytes)
+    return Tree(PackReader(storage, version.closure), entry, version.digest)
+
+
+def loaded_root(storage: Storage, head: Head) -> Entry:
+    """The head's root with every node below it loaded, as a base for the next save."""
+    if head.root is not None:
+        return head.root
+    register = head.register
+    if register.root is None:
+        raise NotFoundError("the snapshot is deleted", code="snapshot_deleted", id=register.id)
+    entry = root_entry(register.root, register.size_bytes)
+    if entry.kind == TREE:
+        PackReader(storage, register.closure).load_tree(entry)
+    return entry
+
+
+def wait_for_pack(attempt: int) -> bool:
+    """Wait before looking again for a pack that a register names; False when it is time to give up."""
+    if attempt >= len(RETRY_MISSING_S):
+        return False
+    clock.sleep(RETRY_MISSING_S[attempt])
+    return True

@@ -1,0 +1,71 @@
+"""The newest snapshot of a run, in three round trips: listing, newest pack, register beside the other packs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from snapstore.errors import CorruptionError, NotFoundError
+from snapstore.format.manifest import Manifest
+from snapstore.format.register import PackRef
+from snapstore.history.heads import EAGER_BYTES, Head, read_head
+from snapstore.history.walks import RunEntry, counts, run_entries
+from snapstore.packs.reader import PackReader, read_tail
+from snapstore.storage.parallel import parallel
+from snapstore.storage.protocol import Storage
+
+__all__ = ["latest_of_run"]
+
+
+def latest_of_run(storage: Storage, run: str, node: str | None = None) -> tuple[Head, PackReader | None] | None:
+    """The newest live snapshot of a run; it never has children, since those would be newer.
+
+    Args:
+        storage: the archive's storage.
+        run: the run.
+        node: if given, the newest snapshot that this node produced.
+
+    Returns:
+        Its head, and a reader that holds its packs when they are small.
+    """
+    for entry in run_entries(storage, run):
+        for key, size in zip(entry.packs, entry.sizes, strict=True):
+            found = _look(storage, run, entry, key, size, node)
+            if found is not None:
+                return found
+    return None
+
+
+def _look(
+    storage: Storage, run: str, entry: RunEntry, key: str, size: int, node: str | None
+) -> tuple[Head, PackReader | None] | None:
+    try:
+        tail = read_tail(storage, key, size)
+        manifest = Manifest.decode(tail.directory.manifest)
+    except (NotFoundError, CorruptionError):
+        return None
+    if node is not None and manifest.node != node:
+        return None
+    folder, _, name = key.rpartition("/")
+    others = tail.directory.closure
+    main = PackRef(tail.directory.ordinal, folder, name, size, 0, size)
+    reader = PackReader(storage, {**others, main.ordinal: main})
+    if tail.start == 0:
+        reader.hold(main.ordinal, 0, tail.data)
+    heads: list[Head | None] = []
+    calls: list[Callable[[], None]] = [lambda: heads.append(read_head(storage, manifest.id))]
+    small = reader.needed_bytes <= EAGER_BYTES
+    if small:
+        calls.append(reader.load_packs)
+    parallel(calls)
+    head = heads[0]
+    if head is None or not counts(head, run, entry):
+        return None
+    register = head.register
+    if register.manifest is None or register.closure[register.manifest.pack].key != key:
+        return None
+    if not small:
+        return head, None
+    known = PackReader(storage, register.closure)
+    known.take(reader)
+    return replace(head, proven=True), known

@@ -1,0 +1,139 @@
+"""Read a state from its tree: whole, streamed, or only the part that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+from snapstore.digest import hasher
+from snapstore.errors import CorruptionError
+from snapstore.format import values
+from snapstore.format.node import INLINE, LEAF, TREE, Entry, Node
+from snapstore.packs.reader import PackReader
+
+__all__ = ["Tree"]
+
+HOLD_BYTES = 64 * 1024 * 1024
+"""Closures up to this size are read whole in one round trip; larger ones are streamed, a node at a time."""
+
+
+class Tree:
+    """The tree of one state.
+
+    Args:
+        reader: reads the packs of the closure.
+        root: LEAF or TREE entry.
+        digest: BLAKE3 of the whole encoding, hex.
+    """
+
+    def __init__(self, reader: PackReader, root: Entry, digest: str) -> None:
+        self.reader = reader
+        self.root = root
+        self.digest = digest
+
+    def state(self) -> Any:
+        """The whole state, every chunk and the whole verified."""
+        return values.decode(b"".join(self.stream()))
+
+    def stream(self) -> Iterator[bytes | memoryview]:
+        """The encoding of the whole state, piece by piece; the last piece comes only if the whole is right."""
+        if self.reader.needed_bytes <= HOLD_BYTES:
+            self.reader.load_packs()
+        whole = hasher()
+        last: bytes | memoryview = b""
+        for piece in self.pieces(self.root):
+            yield last
+            whole.update(piece)
+            last = piece
+        self.reader.release_packs()
+        if whole.digest().hex() != self.digest:
+            raise CorruptionError(
+                "the state does not match its digest", code="state_damaged", expected_digest=self.digest
+            )
+        yield last
+
+    def pieces(self, entry: Entry) -> Iterator[bytes | memoryview]:
+        """The verified encoding of what an entry stands for, without its key."""
+        if entry.kind == LEAF:
+            yield self.reader.chunk(entry)
+        elif entry.kind == INLINE:
+            yield entry.payload
+        else:
+            node = self.reader.node(entry)
+            if entry.kind == TREE:
+                yield node.header()
+            yield from self.content(node)
+
+    def content(self, node: Node) -> Iterator[bytes | memoryview]:
+        """The verified encoding of all entries of a node."""
+        self.reader.load_frames(entry.place for entry in node.entries if entry.node is None)
+        for entry in node.entries:
+            if entry.key:
+                yield entry.key
+            yield from self.pieces(entry)
+
+    def value(self, entry: Entry) -> Any:
+        """The decoded value of a LEAF root or TREE entry."""
+        return values.decode(b"".join(self.pieces(entry)))
+
+    # Parts ------------------------------------------------------------------------------------------------
+
+    def items(self, root: Node, start: int, stop: int) -> Iterator[Any]:
+        """Items `start` to `stop` of a list whose root is `root`; large ones as entries, others decoded.
+
+        Reads only the chunks that hold them.
+        """
+        chosen = self._level_zero(root, start, stop)
+        self.reader.load_frames(entry.place for entry, _ in chosen if entry.kind != INLINE and entry.node is None)
+        for entry, first in chosen:
+            if entry.kind == TREE:
+                yield entry
+                continue
+            decoded = self.leaf_items(entry)
+            yield from decoded[max(0, start - first) : stop - first]
+
+    def leaf_items(self, entry: Entry) -> list[Any]:
+        """The decoded items of a LEAF or INLINE entry of a list."""
+        data = entry.payload if entry.kind == INLINE else self.reader.chunk(entry)
+        return cast("list[Any]", values.decode(values.array_header(entry.count) + bytes(data)))
+
+    def _level_zero(self, root: Node, start: int, stop: int) -> list[tuple[Entry, int]]:
+        """The level-0 entries that hold items in [start, stop), each with the index of its first item."""
+        level = [(root.entry, 0)]
+        root.entry.node = root
+        while True:
+            below: list[tuple[Entry, int]] = []
+            self.reader.load_nodes(entry for entry, _ in level)
+            for parent, position in level:
+                for entry in cast("Node", parent.node).entries:
+                    if position < stop and position + entry.count > start:
+                        below.append((entry, position))
+                    position += entry.count
+            if not below or cast("Node", level[0][0].node).level == 0:
+                return below
+            level = below
+
+    def pairs(self, root: Node) -> Iterator[tuple[Any, Any]]:
+        """All pairs of a dict, in order; large values as entries."""
+        for entry, _ in self._level_zero(root, 0, root.count):
+            if entry.kind == TREE:
+                yield values.decode(entry.key), entry
+            else:
+                data = entry.payload if entry.kind == INLINE else self.reader.chunk(entry)
+                yield from values.decode(values.map_header(entry.count) + bytes(data)).items()
+
+    def find(self, root: Node, key: Any) -> Any:
+        """The value of one key: an entry when it is large. `KeyError` when it is not there."""
+        chosen = [entry for entry, _ in self._level_zero(root, 0, root.count)]
+        wanted = values.encode_key(key, ())
+        for entry in chosen:
+            if entry.kind == TREE and entry.key == wanted:
+                return entry
+        self.reader.load_frames(entry.place for entry in chosen if entry.kind == LEAF)
+        for entry in chosen:
+            if entry.kind != TREE:
+                data = entry.payload if entry.kind == INLINE else self.reader.chunk(entry)
+                pairs = values.decode(values.map_header(entry.count) + bytes(data))
+                if key in pairs:
+                    return pairs[key]
+        raise KeyError(key)

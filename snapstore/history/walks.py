@@ -1,0 +1,181 @@
+"""Walks: find the snapshots of a run or a graph from listings alone.
+
+One listing of a run's packs shows its whole DAG: the names carry time, snapshot and parent. Registers decide
+what counts: a pack whose register is missing, deleted or of another run was never acknowledged or is history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from snapstore.errors import CorruptionError, NotFoundError
+from snapstore.format import names
+from snapstore.format.manifest import Manifest
+from snapstore.format.register import Register
+from snapstore.history.heads import Head, read_head
+from snapstore.packs.reader import read_tail
+from snapstore.storage.parallel import parallel
+from snapstore.storage.protocol import Storage
+
+__all__ = ["RunEntry", "counts", "graph_heads", "leaf_heads", "live_heads", "run_entries", "run_heads"]
+
+PAGE = 64
+"""Snapshots looked up at the same time."""
+
+
+@dataclass(slots=True)
+class RunEntry:
+    """One snapshot of a run, as the listing of its packs shows it.
+
+    Attributes:
+        id12: first 12 hex digits of the digest of its id.
+        created_ms: its creation time.
+        parents: id12 of its parents.
+        packs: keys of its packs, one per version written (or attempted).
+        sizes: their sizes in bytes.
+    """
+
+    id12: str
+    created_ms: int
+    parents: set[str] = field(default_factory=set)
+    packs: list[str] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+
+
+def run_entries(storage: Storage, run: str) -> Iterator[RunEntry]:
+    """The snapshots of a run, newest first; reads the listing a page at a time."""
+    current: RunEntry | None = None
+    for info in storage.list(names.run_prefix(run)):
+        name = names.parse_pack_key(info.key)
+        if name is None or name.id12 is None or name.created_ms is None:
+            continue
+        if current is None or (current.id12, current.created_ms) != (name.id12, name.created_ms):
+            if current is not None:
+                yield current
+            current = RunEntry(name.id12, name.created_ms)
+        if name.parent12 is not None:
+            current.parents.add(name.parent12)
+        if info.size:
+            current.packs.append(info.key)
+            current.sizes.append(info.size)
+    if current is not None:
+        yield current
+
+
+def live_heads(storage: Storage, run: str, entries: Iterable[RunEntry]) -> list[Head | None]:
+    """The heads behind entries of a run, None for what does not count: two round trips for all."""
+    listed = list(entries)
+    ids = parallel([lambda entry=entry: snapshot_id(storage, entry) for entry in listed])
+    found = parallel([lambda one=one: read_head(storage, one) if one is not None else None for one in ids])
+    return [head if head is not None and counts(head, run, entry) else None for head, entry in zip(found, listed, strict=True)]
+
+
+def snapshot_id(storage: Storage, entry: RunEntry) -> str | None:
+    """The id behind an entry, from the manifest in one of its packs; None when none can be read."""
+    for key, size in zip(entry.packs, entry.sizes, strict=True):
+        try:
+            return Manifest.decode(read_tail(storage, key, size).directory.manifest).id
+        except (NotFoundError, CorruptionError):
+            continue
+    return None
+
+
+def counts(head: Head, run: str, entry: RunEntry) -> bool:
+    """Whether the register confirms that the entry is a snapshot of the run now."""
+    register = head.register
+    if register.deleted or register.run != run or register.manifest is None:
+        return False
+    main = register.closure[register.manifest.pack]
+    return register.created_at == entry.created_ms and main.key in entry.packs
+
+
+def run_heads(storage: Storage, run: str, limit: int | None = None) -> Iterator[Head]:
+    """The snapshots of a run, newest first."""
+    batch: list[RunEntry] = []
+    left = limit
+    size = PAGE if limit is None else min(PAGE, limit)
+    for entry in run_entries(storage, run):
+        batch.append(entry)
+        if len(batch) >= size:
+            for head in live_heads(storage, run, batch):
+                if head is not None:
+                    yield head
+                    left = None if left is None else left - 1
+                    if left == 0:
+                        return
+            batch = []
+    yield from (head for head in live_heads(storage, run, batch) if head is not None)
+
+
+def leaf_heads(storage: Storage, run: str) -> list[Head]:
+    """Every snapshot of a run that has no live child in it, newest first."""
+    entries = {entry.id12: entry for entry in run_entries(storage, run)}
+    heads: dict[str, Head | None] = {}
+    while True:
+        named = {parent for id12, entry in entries.items() if heads.get(id12, entry) is not None for parent in entry.parents}
+        leaves = [entry for id12, entry in entries.items() if id12 not in named and id12 not in heads]
+        if not leaves:
+            break
+        for entry, head in zip(leaves, live_heads(storage, run, leaves), strict=True):
+            heads[entry.id12] = head
+    named = {parent for id12, head in heads.items() if head is not None for parent in entries[id12].parents}
+    return [head for id12, head in heads.items() if head is not None and id12 not in named]
+
+
+def graph_heads(storage: Storage, graph: str | None, at_least: int | None = None) -> Iterator[Head]:
+    """The snapshots of a graph (or of all) from the change markers, newest first by creation.
+
+    Args:
+        storage: the archive's storage.
+        graph: None for every graph.
+        at_least: how many rows the caller wants; the walk stops as soon as no newer one can follow.
+    """
+    if graph is None:
+        keys = sorted({change.register_key for change in _changes(storage, names.CHANGES_PREFIX)})
+        yield from _newest_first(_heads(storage, keys))
+        return
+    seen: set[str] = set()
+    ready: list[Head] = []
+    batch: list[names.ChangeName] = []
+    for change in _changes(storage, names.graph_prefix(graph)):
+        if change.register_key in seen:
+            continue
+        seen.add(change.register_key)
+        batch.append(change)
+        if at_least is not None and len(batch) >= max(16, min(PAGE * 4, at_least)):
+            ready += _of_graph(_heads(storage, [one.register_key for one in batch]), graph)
+            # Every snapshot has a marker at its creation, so all those created since this marker are in `ready`.
+            certain = [head for head in ready if head.register.created_at >= batch[-1].changed_ms]
+            yield from _newest_first(certain)
+            ready = [head for head in ready if head.register.created_at < batch[-1].changed_ms]
+            batch = []
+    ready += _of_graph(_heads(storage, [one.register_key for one in batch]), graph)
+    yield from _newest_first(ready)
+
+
+def _changes(storage: Storage, prefix: str) -> Iterator[names.ChangeName]:
+    for info in storage.list(prefix):
+        change = names.parse_change_key(info.key)
+        if change is not None:
+            yield change
+
+
+def _heads(storage: Storage, keys: list[str]) -> list[Head]:
+    def read(key: str) -> Head | None:
+        try:
+            stored = storage.get(key)
+        except NotFoundError:
+            return None
+        return Head(Register.decode(stored.data), stored.version)
+
+    return [head for head in parallel([lambda key=key: read(key) for key in keys]) if head is not None]
+
+
+def _of_graph(heads: list[Head], graph: str) -> list[Head]:
+    return [head for head in heads if head.register.graph == graph]
+
+
+def _newest_first(heads: list[Head]) -> list[Head]:
+    live = [head for head in heads if not head.register.deleted]
+    return sorted(live, key=lambda head: (-head.register.created_at, head.register.id))

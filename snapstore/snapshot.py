@@ -1,0 +1,373 @@
+"""One snapshot: what it is, and its state, whole or in part.
+
+`SnapshotInfo` is a row of a list; `Snapshot` reads; `SnapshotDraft` is what an update changes. Reading is lazy:
+`snap["messages"][-10:]` fetches the chunks that hold the last ten messages and nothing else.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Literal, overload
+
+from snapstore.errors import InvalidInputError, NotFoundError
+from snapstore.format.metadata import metadata_from_text
+from snapstore.format.node import LIST, MAP, TEXT, TREE, Entry, Node
+from snapstore.format.register import PreviousVersion, Register
+from snapstore.history.tree import Tree
+
+__all__ = ["ListView", "MapView", "Snapshot", "SnapshotDraft", "SnapshotInfo"]
+
+WALK_ITEMS = 256
+"""Items that iterating a list view reads at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotInfo:
+    """What lists show of a snapshot.
+
+    Attributes:
+        id, run, graph, node, status: as given to `save`.
+        parents: ids of the snapshots it continues.
+        created_at, updated_at: aware datetimes, UTC; a rewrite or status change moves only `updated_at`.
+        metadata: the caller's, as saved last.
+        digest: BLAKE3 of the encoded state, hex; equal states have equal digests.
+        size_bytes: size of the encoded state.
+        stored_bytes: what the save of this content added to the storage, packs only.
+        version: 1 for the first write of this id, one more with every change.
+    """
+
+    id: str
+    run: str
+    graph: str
+    node: str | None
+    status: str
+    parents: tuple[str, ...]
+    created_at: datetime.datetime
+    updated_at: datetime.datetime
+    metadata: Mapping[str, Any]
+    digest: str
+    size_bytes: int
+    stored_bytes: int
+    version: int
+
+    @classmethod
+    def of(cls, register: Register) -> SnapshotInfo:
+        """The row of a register."""
+        return cls(
+            register.id,
+            register.run,
+            register.graph,
+            register.node,
+            register.status,
+            register.parents,
+            instant(register.created_at),
+            instant(register.updated_at),
+            metadata_from_text(register.metadata),
+            register.digest,
+            register.size_bytes,
+            register.stored_bytes,
+            register.version,
+        )
+
+
+def instant(time_ms: int) -> datetime.datetime:
+    """Milliseconds since 1970 as an aware datetime in UTC."""
+    return datetime.datetime.fromtimestamp(0, datetime.UTC) + datetime.timedelta(milliseconds=time_ms)
+
+
+class Snapshot:
+    """One version of a snapshot, ready to read.
+
+    Attributes are those of `SnapshotInfo`. The object is a view of what was current when it was read: later
+    changes of the same id do not show in it.
+    """
+
+    def __init__(self, register: Register, tree: Tree, version: PreviousVersion | None = None) -> None:
+        self._register = register
+        self._tree = tree
+        shown = version if version is not None else register
+        self.info = SnapshotInfo.of(register)
+        self.id = register.id
+        self.run = register.run
+        self.graph = register.graph
+        self.node = shown.node
+        self.parents = register.parents
+        self.status = shown.status
+        self.metadata: Mapping[str, Any] = metadata_from_text(shown.metadata)
+        self.created_at = instant(register.created_at)
+        self.updated_at = instant(shown.updated_at)
+        self.digest = shown.digest
+        self.size_bytes = shown.size_bytes
+        self.stored_bytes = shown.stored_bytes
+        self.version = shown.version
+
+    def __repr__(self) -> str:
+        return f"<Snapshot {self.id!r} run={self.run!r} graph={self.graph!r} status={self.status!r}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Snapshot) and (self.id, self.version) == (other.id, other.version)
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.version))
+
+    def state(self) -> Any:
+        """The whole state, every chunk verified; two round trips from the id at most.
+
+        Raises:
+            CorruptionError: bytes on storage are not what was saved; nothing is returned.
+            NotFoundError: `snapshot_incomplete`: its save never finished, or a pack is gone.
+        """
+        return self._read(self._tree.state)
+
+    def __getitem__(self, key: Any) -> Any:
+        """One field of the state; containers stored as trees of their own come as views that read on demand."""
+        return self._top()[key]
+
+    def __len__(self) -> int:
+        return len(self._top())
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._top())
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._top()
+
+    def write_to(
+        self, file: BinaryIO, *, path: Sequence[Any] = (), format: Literal["msgpack", "json", "raw"] = "msgpack"
+    ) -> int:
+        """Write the state, or the value at `path`, to a binary file.
+
+        Args:
+            file: open for writing.
+            path: keys and indexes from the root.
+            format: "msgpack" streams the stored encoding; "json" is refused for what JSON cannot hold; "raw" streams
+                the bytes of a text or bytes value.
+
+        Returns:
+            Bytes written. The last piece is only written if the whole state matches its digest.
+        """
+        return self._read(lambda: self._write(file, tuple(path), format))
+
+    def _write(self, file: BinaryIO, path: tuple[Any, ...], format: str) -> int:
+        value = self._at(path)
+        entry = value._entry if isinstance(value, _View) else value
+        if format == "json":
+            return file.write(_json_bytes(self._tree.state() if not path else plain(value)))
+        if format == "raw":
+            return self._write_raw(file, entry)
+        if not path:
+            return sum(file.write(piece) for piece in self._tree.stream())
+        if isinstance(entry, Entry):
+            return sum(file.write(piece) for piece in self._tree.pieces(entry))
+        from snapstore.format import values
+
+        return file.write(values.encode(value))
+
+    def _write_raw(self, file: BinaryIO, value: Any) -> int:
+        if isinstance(value, Entry):
+            node = self._tree.reader.loaded_node(value)
+            if node.kind in (LIST, MAP):
+                raise InvalidInputError("only text and bytes can be written raw", code="not_raw", hint="use format json")
+            return sum(file.write(piece) for piece in self._tree.content(node))
+        if isinstance(value, str):
+            return file.write(value.encode())
+        if isinstance(value, bytes):
+            return file.write(value)
+        raise InvalidInputError("only text and bytes can be written raw", code="not_raw", hint="use format json")
+
+    def _at(self, path: tuple[Any, ...]) -> Any:
+        """The value at a path: a view, a plain value, or the entry of a long text or bytes value."""
+        value: Any = self._root()
+        for part in path:
+            try:
+                value = value.child(part) if isinstance(value, _View) else value[part]
+            except (KeyError, IndexError, TypeError) as error:
+                raise NotFoundError("the state has no such path", code="path_not_found", path=list(path)) from error
+        return value
+
+    def _root(self) -> Any:
+        entry = self._tree.root
+        if entry.kind == TREE:
+            return _view_or_entry(self._tree, entry)
+        return self._tree.state()
+
+    def _top(self) -> Any:
+        return self._read(lambda: plain_unless_view(self._tree, self._root()))
+
+    def _read(self, read: Callable[[], Any]) -> Any:
+        try:
+            return read()
+        except NotFoundError as error:
+            if error.code != "pack_missing":
+                raise
+            raise NotFoundError(
+                "the snapshot is not complete: a pack that it needs is missing",
+                code="snapshot_incomplete",
+                hint="its save never finished, or the pack was removed; restore a parent or use a replica",
+                id=self.id,
+                key=error.context.get("key"),
+            ) from error
+
+
+class _View:
+    """A container whose content is read when it is used."""
+
+    def __init__(self, tree: Tree, entry: Entry, node: Node) -> None:
+        self._tree = tree
+        self._entry = entry
+        self._node = node
+
+    def load(self) -> Any:
+        """The whole container as plain values."""
+        return self._tree.value(self._entry)
+
+    def child(self, key: Any) -> Any:
+        """The value of one key or index: a view, a plain value, or the entry of a long text or bytes value."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return self._node.count
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, _View):
+            return self._node.digest == other._node.digest or bool(self.load() == other.load())
+        return bool(self.load() == other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self)} items>"
+
+
+class ListView(_View, Sequence[Any]):
+    """A list in a stored state: indexing and slicing read only the chunks in question."""
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Any]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, int):
+            return plain_unless_view(self._tree, self.child(index))
+        wanted = range(*index.indices(len(self)))
+        if not wanted:
+            return []
+        first, last = min(wanted[0], wanted[-1]), max(wanted[0], wanted[-1])
+        items = [plain(self._wrapped(item)) for item in self._tree.items(self._node, first, last + 1)]
+        return [plain_unless_view(self._tree, items[position - first]) for position in wanted]
+
+    def child(self, key: Any) -> Any:
+        if not isinstance(key, int) or isinstance(key, bool):
+            raise TypeError("list indices must be integers or slices")
+        index = key + len(self) if key < 0 else key
+        if not 0 <= index < len(self):
+            raise IndexError("list index out of range")
+        return self._wrapped(next(self._tree.items(self._node, index, index + 1)))
+
+    def _wrapped(self, item: Any) -> Any:
+        return _view_or_entry(self._tree, item) if isinstance(item, Entry) else item
+
+    def __iter__(self) -> Iterator[Any]:
+        for start in range(0, len(self), WALK_ITEMS):
+            for item in self._tree.items(self._node, start, min(len(self), start + WALK_ITEMS)):
+                yield plain_unless_view(self._tree, self._wrapped(item))
+
+
+class MapView(_View, Mapping[Any, Any]):
+    """A dict in a stored state: a key reads the chunks of this dict only, a large value only when it is used."""
+
+    def __getitem__(self, key: Any) -> Any:
+        return plain_unless_view(self._tree, self.child(key))
+
+    def child(self, key: Any) -> Any:
+        found = self._tree.find(self._node, key)
+        return _view_or_entry(self._tree, found) if isinstance(found, Entry) else found
+
+    def __iter__(self) -> Iterator[Any]:
+        for key, _ in self._tree.pairs(self._node):
+            yield key
+
+    def __contains__(self, key: object) -> bool:
+        return any(key == known for known in self)
+
+
+def _view_or_entry(tree: Tree, entry: Entry) -> Any:
+    node = tree.reader.loaded_node(entry)
+    if node.kind == LIST:
+        return ListView(tree, entry, node)
+    return MapView(tree, entry, node) if node.kind == MAP else entry
+
+
+def plain_unless_view(tree: Tree, value: Any) -> Any:
+    """A view stays one; the entry of a long text or bytes value is read."""
+    return tree.value(value) if isinstance(value, Entry) else value
+
+
+def plain(value: Any) -> Any:
+    """A view's whole content; other values as they are."""
+    return value.load() if isinstance(value, _View) else value
+
+
+def _json_bytes(value: Any) -> bytes:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_not_json).encode() + b"\n"
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"the state does not fit into JSON: {error}", code="not_json", hint="use the format msgpack"
+        ) from error
+
+
+def _not_json(value: Any) -> Any:
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+@dataclass
+class SnapshotDraft:
+    """What `Archive.update` hands to the mutator, to be changed in place or replaced.
+
+    Attributes:
+        state: the state; read from storage only when it is touched.
+        status, node, metadata: as in `save`.
+    """
+
+    state: Any = None
+    status: str = "completed"
+    node: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def lazy(cls, register: Register, load: Callable[[], Any]) -> SnapshotDraft:
+        """A draft of a stored snapshot."""
+        draft = _LazyDraft(None, register.status, register.node, metadata_from_text(register.metadata))
+        draft._load = load
+        return draft
+
+    def state_if_touched(self) -> tuple[bool, Any]:
+        """Whether the state was read or replaced, and the state."""
+        return True, self.state
+
+
+class _LazyDraft(SnapshotDraft):
+    """A draft whose state is read at the first touch."""
+
+    _load: Callable[[], Any] | None = None
+    _value: Any = None
+    _touched = False
+
+    @property  # type: ignore[override]
+    def state(self) -> Any:
+        if not self._touched and self._load is not None:
+            self._value, self._touched = self._load(), True
+        return self._value
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        # The dataclass's own __init__ sets None before `_load` is known: only later assignments replace the state.
+        if self._load is not None:
+            self._value, self._touched = value, True
+
+    def state_if_touched(self) -> tuple[bool, Any]:
+        return self._touched, self._value
