@@ -65,7 +65,7 @@ class LazyGroup(GroupWithCommonOptions):
 
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             if near:
-                error.message = f"no such command '{args[0]}': did you mean '{near[0]}'?"
+                raise click.UsageError(f"no such command '{args[0]}': did you mean '{near[0]}'?", ctx) from error
             raise
 
 

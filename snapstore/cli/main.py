@@ -65,6 +65,11 @@ def run(words: list[str]) -> int:
         return _report("interrupted", "interrupted", EXIT_INTERRUPTED, as_json)
     except BrokenPipeError:
         return _broken_pipe()
+    except SystemExit as stop:
+        # click answers a closed pipe by leaving with 1 itself.
+        if isinstance(stop.__context__, BrokenPipeError):
+            return _broken_pipe()
+        raise
     except Exception as error:  # noqa: BLE001 - the last door: a person gets a sentence, not a stack
         return _unexpected(error, as_json)
     finally:

@@ -9,6 +9,8 @@ import datetime
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from snapstore.format import names
+
 if TYPE_CHECKING:
     from snapstore.archive import Archive
 
@@ -52,3 +54,22 @@ def runs(archive: Archive, *, graph: str | None = None, run: str | None = None) 
     for name, facts in found.items():
         facts.leaves = len(members[name] - followed[name])
     return sorted(found.values(), key=lambda facts: facts.updated_at, reverse=True)
+
+
+_KINDS = {
+    names.SNAPSHOTS_PREFIX: "registers",
+    names.RUNS_PREFIX: "packs",
+    names.PACKS_PREFIX: "packs",
+    names.CHANGES_PREFIX: "change markers",
+    names.NAMESPACES_PREFIX: "namespaces",
+}
+
+
+def objects(archive: Archive) -> dict[str, tuple[int, int]]:
+    """Return {kind: (objects, bytes)} of everything in the archive; one listing, a request per thousand objects."""
+    found: dict[str, tuple[int, int]] = {}
+    for info in archive.storage.list(""):
+        kind = _KINDS.get(info.key.partition("/")[0] + "/", "config and others")
+        number, taken = found.get(kind, (0, 0))
+        found[kind] = (number + 1, taken + info.size)
+    return found

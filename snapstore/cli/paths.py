@@ -7,7 +7,6 @@ inverse to each other.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from typing import Any, TypeAlias
@@ -124,10 +123,3 @@ def follow(value: Any, path: Path) -> Any:
                 found=format(path[:number]) or "$",
             ) from error
     return value
-
-
-def json_text(value: Any) -> str:
-    """Return a value as JSON for people to read: indented, text as it is."""
-    from snapstore.cli.output import plain
-
-    return json.dumps(value, ensure_ascii=False, indent=2, default=plain)

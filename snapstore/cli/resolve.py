@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from snapstore.cli import paths
 from snapstore.errors import ConflictError, InvalidInputError, NotFoundError
+from snapstore.format import names
 
 if TYPE_CHECKING:
     from snapstore.archive import Archive
@@ -24,6 +25,10 @@ MAX_GENERATIONS = 100_000
 """`SNAP~N` reads one register per generation: a larger N is a slip of the finger."""
 
 _SHOWN_CANDIDATES = 5
+
+_MAX_CANDIDATES = 20
+"""Ids that are looked up to tell living from deleted ones; more than these are ambiguous anyway."""
+
 _ANCESTOR = re.compile(r"(?P<snapshot>.+)~(?P<generations>\d{0,6})", re.DOTALL)
 
 
@@ -118,15 +123,32 @@ def _by_prefix(archive: Archive, prefix: str) -> Snapshot | None:
     """Return the only snapshot whose id begins with `prefix`, or None when there is none."""
     if len(prefix) < MIN_PREFIX_CHARS:
         return None
-    ids = ids_with_prefix(archive, prefix)
+    ids = _ids_with_prefix(archive, prefix)
+    if len(ids) > 1:
+        # A deleted snapshot keeps its name for a while.
+        ids = [id for id in ids[:_MAX_CANDIDATES] if archive.get(id) is not None] + ids[_MAX_CANDIDATES:]
     if not ids:
         return None
     if len(ids) > 1:
         shown = ", ".join(ids[:_SHOWN_CANDIDATES]) + (", ..." if len(ids) > _SHOWN_CANDIDATES else "")
         raise ConflictError(
-            f"{len(ids)} snapshots begin like this",
+            f"{len(ids):,} snapshots begin like this",
             code="ambiguous_id",
             hint=f"type more of it: {shown}",
             id=prefix,
         )
     return archive.get(ids[0])
+
+
+def _ids_with_prefix(archive: Archive, prefix: str) -> list[str]:
+    """Return the ids that begin with `prefix`, sorted; deleted ones may be among them.
+
+    One listing of all registers, a request per thousand, because their keys are spread by digest. Ids that take more
+    than 120 bytes in a key are stored by digest and cannot be found by their beginning.
+    """
+    found = []
+    for info in archive.storage.list(names.SNAPSHOTS_PREFIX):
+        name = names.parse_register_key(info.key)
+        if name is not None and name.snapshot_id is not None and name.snapshot_id.startswith(prefix):
+            found.append(name.snapshot_id)
+    return sorted(found)

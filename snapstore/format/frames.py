@@ -1,6 +1,7 @@
 """Frames: the one door to zstd, with every decompression bounded before it starts.
 
-A frame of ours is one zstd frame (RFC 8878) with the content size and the checksum in it and no dictionary. Damaged or hostile
+A frame of ours is one zstd frame (RFC 8878) with the content size and the checksum in it, compressed with the
+preset as a raw-content dictionary. Damaged or hostile
 bytes cost at most the limit that the caller states: the declared size is read first, and frames without one are
 refused. The checksum turns a flipped bit into an error here, before anything is parsed; what a frame holds is verified
 against its BLAKE3 digest besides, wherever a digest is known.
@@ -15,7 +16,9 @@ from typing import Final
 
 import zstandard
 
+from snapstore.digest import BytesLike
 from snapstore.errors import CorruptionError
+from snapstore.format.preset import PRESET
 
 LEVEL: Final = 3  # level 6 saves 3 % of a long session and takes twice the time; see manifests/decisions
 
@@ -26,33 +29,55 @@ MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _WINDOW_LIMIT_BYTES: Final = 8 * 1024 * 1024
 
 
+def _raw_dictionary(content: BytesLike) -> zstandard.ZstdCompressionDict:
+    return zstandard.ZstdCompressionDict(bytes(content), dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+
+
+def _compressor(level: int, dictionary: zstandard.ZstdCompressionDict) -> zstandard.ZstdCompressor:
+    return zstandard.ZstdCompressor(
+        level=level, dict_data=dictionary, write_content_size=True, write_checksum=True, write_dict_id=False
+    )
+
+
+def _decompressor(dictionary: zstandard.ZstdCompressionDict) -> zstandard.ZstdDecompressor:
+    return zstandard.ZstdDecompressor(dict_data=dictionary, max_window_size=_WINDOW_LIMIT_BYTES)
+
+
 class _Contexts(threading.local):
     """A compressor per level and a decompressor for each thread: contexts are costly to make and not shareable."""
 
     def __init__(self) -> None:
         self.compressors: dict[int, zstandard.ZstdCompressor] = {}
-        self.decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW_LIMIT_BYTES)
+        self.decompressor = _decompressor(_raw_dictionary(PRESET))
 
 
 _contexts = _Contexts()
 
 
-def compress(data: bytes | bytearray | memoryview, level: int = LEVEL) -> bytes:
-    """Return one zstd frame of the data, with content size and checksum."""
+def compress(data: BytesLike, level: int = LEVEL, *, prefix: BytesLike = b"") -> bytes:
+    """Return one zstd frame of the data, with content size and checksum; the level makes no difference to readers.
+
+    Args:
+        data: what to compress.
+        level: of zstd.
+        prefix: bytes that a reader has at hand before it reads this frame, as the dictionary in place of the preset.
+    """
+    if prefix:
+        return _compressor(level, _raw_dictionary(prefix)).compress(data)
     compressor = _contexts.compressors.get(level)
     if compressor is None:
-        compressor = zstandard.ZstdCompressor(level=level, write_content_size=True, write_checksum=True, write_dict_id=False)
-        _contexts.compressors[level] = compressor
+        compressor = _contexts.compressors[level] = _compressor(level, _raw_dictionary(PRESET))
     return compressor.compress(data)
 
 
-def decompress(data: bytes | bytearray | memoryview, limit_bytes: int, what: str = "frame") -> bytes:
+def decompress(data: BytesLike, limit_bytes: int, what: str = "frame", *, prefix: BytesLike = b"") -> bytes:
     """Return the content of one zstd frame that `compress` wrote.
 
     Args:
         data: exactly one frame, with nothing behind it.
         limit_bytes: the largest content to accept, inclusive.
         what: the word for it in an error, such as "register".
+        prefix: as in `compress`.
 
     Raises:
         CorruptionError: code "frame_damaged", when this is not one whole frame, has no content size or checksum,
@@ -71,7 +96,8 @@ def decompress(data: bytes | bytearray | memoryview, limit_bytes: int, what: str
             raise _damaged(what, "no checksum", len(data))
         if header.dict_id:
             raise _damaged(what, "needs a dictionary", len(data))
-        content = _contexts.decompressor.decompress(data, max_output_size=limit_bytes, allow_extra_data=False)
+        decompressor = _decompressor(_raw_dictionary(prefix)) if prefix else _contexts.decompressor
+        content = decompressor.decompress(data, max_output_size=limit_bytes, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise _damaged(what, str(error), len(data)) from None
     # For a content size of 0 the library returns at once and looks at neither the checksum nor what follows.

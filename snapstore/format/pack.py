@@ -4,7 +4,7 @@ Purpose: the byte layout of a pack. In order: 8 bytes of magic; zstd frames (chu
 the meta frame (the last nodes, the manifest, the directory); a 48-byte trailer.
 
 Promises: a pack is readable without its register: the directory names the manifest, the root and every
-pack that the root needs. No frame decompresses to more than `MAX_FRAME_BYTES`, whatever its bytes say.
+pack that the root needs (recent ones by a short name). No frame decompresses to more than `MAX_FRAME_BYTES`, whatever its bytes say.
 
 Does not: cut, deduplicate or move bytes.
 """
@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from snapstore.digest import digest
+from snapstore.digest import BytesLike, digest
 from snapstore.errors import CorruptionError
 from snapstore.format import frames, values
 from snapstore.format.node import SAME_FRAME, Segment
@@ -27,6 +27,7 @@ __all__ = [
     "MAX_FRAME_BYTES",
     "TRAILER_BYTES",
     "Directory",
+    "Near",
     "Trailer",
     "compress_frame",
     "decompress_frame",
@@ -43,19 +44,29 @@ _DENSE_LEVEL: Final = 9
 FRAME_BYTES: Final = 256 * 1024
 """A chunk frame is closed once it holds this much. Alone, 4 KB chunks take 1.4 to 3 times the bytes."""
 
+NEAR_ORDINALS: Final = 750
+"""A pack so many saves back in its lineage is in the first page (1,000 names) of its run's listing, unless other
+branches of the run are longer than a quarter of it; then finding it takes one more round trip."""
+
 MAX_FRAME_BYTES: Final = 2 * 1024 * 1024
 """The largest decompressed frame: a full frame, one chunk over, and the largest directory fit well below."""
 
 
 
-def compress_frame(data: bytes | bytearray | memoryview, *, dense: bool) -> bytes:
-    """One frame of a pack: `dense` trades time for 4 % fewer bytes. Readers see no difference."""
-    return frames.compress(data, _DENSE_LEVEL if dense else frames.LEVEL)
+def compress_frame(data: BytesLike, *, dense: bool, prefix: BytesLike = b"") -> bytes:
+    """One frame of a pack.
+
+    Args:
+        data: its content.
+        dense: trade time for 4 % fewer bytes; readers see no difference.
+        prefix: the part of a chunk that stands before `data`, when the frame holds the rest of a growing chunk.
+    """
+    return frames.compress(data, _DENSE_LEVEL if dense else frames.LEVEL, prefix=prefix)
 
 
-def decompress_frame(data: bytes | memoryview) -> bytes:
+def decompress_frame(data: BytesLike, prefix: BytesLike = b"") -> bytes:
     """The content of one frame of a pack; `CorruptionError` for anything else."""
-    return frames.decompress(data, MAX_FRAME_BYTES, "pack frame")
+    return frames.decompress(data, MAX_FRAME_BYTES, "pack frame", prefix=prefix)
 
 
 def seal(body: bytearray, meta_offset: int, meta_size: int) -> bytes:
@@ -84,6 +95,25 @@ class Trailer:
 
 
 @dataclass(frozen=True, slots=True)
+class Near:
+    """A pack of the same run, named by the beginning of its transaction: the run's listing has the rest.
+
+    A directory would else be mostly names, and nobody reads it without having listed the run.
+
+    Attributes:
+        ordinal: its number in the lineage.
+        txid8: the first 8 hex digits of its transaction.
+        start: where the bytes that the root needs begin, inclusive.
+        end: where they end, exclusive.
+    """
+
+    ordinal: int
+    txid8: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Directory:
     """What the meta frame says of its pack.
 
@@ -91,21 +121,34 @@ class Directory:
         ordinal: the number of this pack in its lineage.
         manifest: the manifest's canonical bytes.
         root: the segments of the root chunk or root node, places resolved.
-        closure: every other pack that the root needs, by ordinal.
+        far: other packs that the root needs, by ordinal, with their whole names.
+        near: other packs that the root needs, from the same run and about as new.
     """
 
     ordinal: int
     manifest: bytes
     root: tuple[Segment, ...]
-    closure: Mapping[int, PackRef]
+    far: Mapping[int, PackRef]
+    near: tuple[Near, ...] = ()
+
+    @classmethod
+    def of(
+        cls, ordinal: int, manifest: bytes, root: tuple[Segment, ...], closure: Mapping[int, PackRef], folder: str
+    ) -> Directory:
+        """A directory for a pack in `folder` that lists `closure`, by short names where the listing will have them."""
+        short = {o for o, ref in closure.items() if ref.folder == folder and ordinal - o < NEAR_ORDINALS}
+        near = tuple(Near(o, closure[o].name[-32:-24], closure[o].start, closure[o].end) for o in sorted(short))
+        far = {o: ref for o, ref in closure.items() if o not in short}
+        return cls(ordinal, manifest, root, far, near)
 
     def encode(self, nodes: bytes | bytearray) -> bytes:
         """The content of the meta frame: nodes, manifest, directory, length of the directory (4 bytes)."""
-        folders: dict[str, list[list[Any]]] = {}
-        for ref in self.closure.values():
-            folders.setdefault(ref.folder, []).append([ref.ordinal, ref.name, ref.size, ref.start, ref.end])
+        far: dict[str, list[list[Any]]] = {}
+        for ref in self.far.values():
+            far.setdefault(ref.folder, []).append([ref.ordinal, ref.name, ref.size, ref.start, ref.end])
+        near = [[one.ordinal, bytes.fromhex(one.txid8), one.start, one.end] for one in self.near]
         flat = [number for segment in self.root for number in segment]
-        directory = values.encode([1, self.ordinal, len(nodes), len(self.manifest), flat, folders])
+        directory = values.encode([1, self.ordinal, len(nodes), len(self.manifest), flat, far, near])
         return b"".join((nodes, self.manifest, directory, len(directory).to_bytes(4)))
 
     @classmethod
@@ -122,14 +165,15 @@ class Directory:
             raise CorruptionError("pack directory has an impossible length", code="pack_damaged")
         decoded = values.decode(meta[-4 - length : -4])
         try:
-            version, ordinal, manifest_at, manifest_size, flat, folders = decoded
+            version, ordinal, manifest_at, manifest_size, flat, folders, short = decoded
             if version != 1:
                 raise ValueError(f"directory version {version}")
             root = []
             for start in range(0, len(flat), 5):
                 segment = tuple(flat[start : start + 5])
                 root.append((ordinal, offset, size, *segment[3:]) if segment[0] == SAME_FRAME else segment)
-            closure = {row[0]: PackRef(row[0], folder, *row[1:]) for folder, rows in folders.items() for row in rows}
-            return cls(ordinal, meta[manifest_at : manifest_at + manifest_size], tuple(root), closure)
-        except (ValueError, TypeError, IndexError) as error:
+            far = {row[0]: PackRef(row[0], folder, *row[1:]) for folder, rows in folders.items() for row in rows}
+            near = tuple(Near(row[0], row[1].hex(), row[2], row[3]) for row in short)
+            return cls(ordinal, meta[manifest_at : manifest_at + manifest_size], tuple(root), far, near)
+        except (ValueError, TypeError, IndexError, AttributeError) as error:
             raise CorruptionError(f"pack directory has a wrong shape: {error}", code="pack_damaged") from error

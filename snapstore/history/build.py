@@ -275,7 +275,7 @@ class TreeBuilder:
         entry = Entry(LEAF, name, len(data), count)
         if tail is not None and self._grows(tail, data):
             self._stored[name] = entry
-            self._packs.add(entry, data[tail.length :], before=tail.place)
+            self._packs.add_growth(entry, data, tail)
             return entry
         return self._store(entry, data)
 

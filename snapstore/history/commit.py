@@ -253,7 +253,7 @@ class Committer:
             main.update({o: replace(known[o], start=s, end=e) for o, (_, s, e) in usage.items() if o != packs.ordinal})
             return main
 
-        finished = packs.finish(manifest, built.root, others)
+        finished = packs.finish(manifest, built.root, others, names.run_folder(what.run))
         start = usage_of_root(built.root).get(finished.ordinal, (0, finished.meta_offset, 0))[1]
         key = names.pack_key(what.run, created_ms, what.id, _first_parent(what), clock.random_hex())
         main[finished.ordinal] = _main_ref(finished.ordinal, key, len(finished.body), min(start, finished.meta_offset))
@@ -284,7 +284,9 @@ class Committer:
             what.id, what.run, what.graph, what.node, _parent_refs(what), created_ms, what.metadata, old.digest, root
         ).encode()
         packs = PackBuilder(max(old.closure) + 1, lambda _ordinal, _body: None)
-        finished = packs.finish(manifest, root_entry(old.root, old.size_bytes), lambda: old.closure)
+        finished = packs.finish(
+            manifest, root_entry(old.root, old.size_bytes), lambda: old.closure, names.run_folder(what.run)
+        )
         key = names.pack_key(what.run, created_ms, what.id, _first_parent(what), clock.random_hex())
         main = _main_ref(finished.ordinal, key, len(finished.body), finished.meta_offset)
         closure = {**old.closure, finished.ordinal: main}

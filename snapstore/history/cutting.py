@@ -53,7 +53,7 @@ def group_entries(entries: list[Entry]) -> Iterator[list[Entry]]:
     start = 0
     for index, entry in enumerate(entries):
         count = index + 1 - start
-        closed = count >= NODE_MIN_ENTRIES and entry.kind != INLINE and entry.digest[0] < 32
+        closed = count >= NODE_MIN_ENTRIES and entry.kind != INLINE and entry.digest[0] < 64
         if closed or count == NODE_MAX_ENTRIES:
             yield entries[start : index + 1]
             start = index + 1

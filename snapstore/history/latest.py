@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain, islice
 
 from snapstore.errors import CorruptionError, NotFoundError
+from snapstore.format import names
 from snapstore.format.manifest import Manifest
 from snapstore.format.register import PackRef
 from snapstore.history.heads import EAGER_BYTES, Head, read_head
-from snapstore.history.walks import RunEntry, counts, run_entries
+from snapstore.history.walks import RunEntry, counts, entries_of
 from snapstore.packs.reader import PackReader, read_tail
 from snapstore.storage.parallel import parallel
-from snapstore.storage.protocol import Storage
+from snapstore.storage.protocol import PAGE_KEYS, ObjectInfo, Storage
 
 __all__ = ["latest_of_run"]
 
@@ -28,16 +31,26 @@ def latest_of_run(storage: Storage, run: str, node: str | None = None) -> tuple[
     Returns:
         Its head, and a reader that holds its packs when they are small.
     """
-    for entry in run_entries(storage, run):
+    page: dict[str, ObjectInfo] = {}
+
+    def rows() -> Iterator[ObjectInfo]:
+        for info in storage.list(names.run_prefix(run)):
+            page[info.key[-32:-24]] = info
+            yield info
+
+    # The listing is read a page ahead: the packs that the newest one needs are looked up in the same page.
+    listed = rows()
+    first_page = list(islice(listed, PAGE_KEYS))
+    for entry in entries_of(chain(first_page, listed)):
         for key, size in zip(entry.packs, entry.sizes, strict=True):
-            found = _look(storage, run, entry, key, size, node)
+            found = _look(storage, run, entry, key, size, node, page)
             if found is not None:
                 return found
     return None
 
 
 def _look(
-    storage: Storage, run: str, entry: RunEntry, key: str, size: int, node: str | None
+    storage: Storage, run: str, entry: RunEntry, key: str, size: int, node: str | None, page: dict[str, ObjectInfo]
 ) -> tuple[Head, PackReader | None] | None:
     try:
         tail = read_tail(storage, key, size)
@@ -47,7 +60,11 @@ def _look(
     if node is not None and manifest.node != node:
         return None
     folder, _, name = key.rpartition("/")
-    others = tail.directory.closure
+    others = dict(tail.directory.far)
+    for near in tail.directory.near:
+        info = page.get(near.txid8)
+        if info is not None and near.end <= info.size:
+            others[near.ordinal] = PackRef(near.ordinal, folder, info.key[len(folder) + 1 :], info.size, near.start, near.end)
     main = PackRef(tail.directory.ordinal, folder, name, size, 0, size)
     reader = PackReader(storage, {**others, main.ordinal: main})
     if tail.start == 0:

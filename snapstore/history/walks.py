@@ -16,9 +16,9 @@ from snapstore.format.register import Register
 from snapstore.history.heads import Head, read_head
 from snapstore.packs.reader import read_tail
 from snapstore.storage.parallel import parallel
-from snapstore.storage.protocol import Storage
+from snapstore.storage.protocol import ObjectInfo, Storage
 
-__all__ = ["RunEntry", "counts", "graph_heads", "leaf_heads", "live_heads", "run_entries", "run_heads"]
+__all__ = ["RunEntry", "counts", "entries_of", "graph_heads", "leaf_heads", "live_heads", "run_entries", "run_heads"]
 
 PAGE = 64
 """Snapshots looked up at the same time."""
@@ -45,8 +45,13 @@ class RunEntry:
 
 def run_entries(storage: Storage, run: str) -> Iterator[RunEntry]:
     """The snapshots of a run, newest first; reads the listing a page at a time."""
+    return entries_of(storage.list(names.run_prefix(run)))
+
+
+def entries_of(rows: Iterable[ObjectInfo]) -> Iterator[RunEntry]:
+    """The snapshots behind the rows of a run's listing."""
     current: RunEntry | None = None
-    for info in storage.list(names.run_prefix(run)):
+    for info in rows:
         name = names.parse_pack_key(info.key)
         if name is None or name.id12 is None or name.created_ms is None:
             continue

@@ -9,7 +9,6 @@ that run instead of being saved over it.
 from __future__ import annotations
 
 import sys
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,6 @@ from snapstore.importers.step import Source, Step
 
 if TYPE_CHECKING:
     from snapstore.archive import Archive
-    from snapstore.snapshot import Snapshot
 
 FORMATS: dict[str, ModuleType] = {
     "tau-bench": tau_bench,
@@ -31,9 +29,6 @@ FORMATS: dict[str, ModuleType] = {
     "jsonl": jsonl,
 }
 """Reader modules by the name of their format; each has `read(source)` and `SUFFIXES`."""
-
-_PARENTS_KEPT = 64
-"""Snapshots of recent steps at hand as parents: branches that are written in turns rarely exceed a dozen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +176,6 @@ class _Import:
         self._sources_total = sources_total
         self._report = ImportReport()
         self._existing: dict[str, set[str]] = {}
-        self._recent: OrderedDict[str, Snapshot] = OrderedDict()
         self._saved: set[str] = set()
 
     def take(self, sources: list[Source], read: Callable[[Source], Iterator[Step]]) -> ImportReport:
@@ -218,15 +212,12 @@ class _Import:
             run=step.run,
             graph=self._graph or step.graph,
             node=step.node,
-            parent=self._recent.get(step.parent_id, step.parent_id) if step.parent_id is not None else None,
+            parent=step.parent_id,
             id=step.id,
             status=step.status,
             metadata=dict(step.metadata),
         )
         self._saved.add(step.id)
-        self._recent[step.id] = snapshot
-        if len(self._recent) > _PARENTS_KEPT:
-            self._recent.popitem(last=False)
         self._report.added += 1
         self._report.bytes += snapshot.stored_bytes
         self._report.logical_bytes += snapshot.size_bytes

@@ -77,16 +77,28 @@ class PackBuilder:
         self._touched: list[Entry] = []
         self.added_bytes = 0
 
-    def add(self, entry: Entry, data: bytes | memoryview, before: Iterable[Segment] = ()) -> None:
-        """Store the bytes of a chunk, or what follows the segments `before`, and set the entry's place."""
-        pending = _Pending(self._frame, self._filled, len(data))
-        entry.place = (*before, cast("Segment", pending))
-        self._touched.append(entry)
-        self._append(data)
-        self.added_bytes += len(data)
+    def add(self, entry: Entry, data: bytes | memoryview) -> None:
+        """Store the bytes of a chunk and set the entry's place."""
+        self._place(entry, (), data)
         if self._filled >= FRAME_BYTES:
             self._close_frame()
             self._close_full_pack()
+
+    def add_growth(self, entry: Entry, data: bytes | memoryview, tail: Entry) -> None:
+        """Store what a chunk has more than `tail`, which it begins with, in a frame of its own.
+
+        The frame is compressed with the beginning of the chunk as its dictionary: whoever reads the chunk has it.
+        """
+        if self._filled:
+            self._close_frame()
+        self._place(entry, tail.place, data[tail.length :])
+        self._close_frame(data[: tail.length])
+
+    def _place(self, entry: Entry, before: Iterable[Segment], data: bytes | memoryview) -> None:
+        entry.place = (*before, cast("Segment", _Pending(self._frame, self._filled, len(data))))
+        self._touched.append(entry)
+        self._append(data)
+        self.added_bytes += len(data)
 
     def add_nodes(self, root: Node) -> None:
         """Store every node below `root` that has no place yet, children first. Call after the last chunk."""
@@ -94,18 +106,21 @@ class PackBuilder:
             self._close_frame()
         self._add_node(root)
 
-    def finish(self, manifest: bytes, root: Entry, closure: Callable[[], Mapping[int, PackRef]]) -> Finished:
+    def finish(
+        self, manifest: bytes, root: Entry, closure: Callable[[], Mapping[int, PackRef]], folder: str = ""
+    ) -> Finished:
         """Close the main pack.
 
         Args:
             manifest: canonical bytes.
             root: the entry of the root chunk or node.
             closure: gives the other packs that the root needs; called once all earlier frames have places.
+            folder: where the main pack will lie.
         """
         if root.node is not None:
             root.place = root.node.entry.place
             self._touched.append(root)
-        directory = Directory(self._ordinal, manifest, self._locate(root), closure())
+        directory = Directory.of(self._ordinal, manifest, self._locate(root), closure(), folder)
         nodes = b"".join(self._parts)
         meta = compress_frame(directory.encode(nodes), dense=True)
         offset = len(self._body)
@@ -156,8 +171,9 @@ class PackBuilder:
             return (SAME_FRAME, 0, 0, segment.inner, segment.length)
         return (frame.ordinal, frame.offset, frame.size, segment.inner, segment.length)
 
-    def _close_frame(self) -> None:
-        self._settle_frame(compress_frame(b"".join(self._parts), dense=self.added_bytes <= DENSE_BYTES))
+    def _close_frame(self, prefix: bytes | memoryview = b"") -> None:
+        dense = self.added_bytes <= DENSE_BYTES
+        self._settle_frame(compress_frame(b"".join(self._parts), dense=dense, prefix=prefix))
 
     def _settle_frame(self, compressed: bytes) -> None:
         frame = self._frame

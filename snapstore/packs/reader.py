@@ -25,6 +25,8 @@ TAIL_BYTES = 32 * 1024
 """What is read from the end of a pack to get its meta frame: most saves are read whole by it."""
 
 _FrameKey = tuple[int, int, int]
+_NOWHERE: Segment = (0, 0, 0, 0, 0)
+"""In place of the first segment of a chunk when only a later one is wanted."""
 
 
 class PackReader:
@@ -73,23 +75,28 @@ class PackReader:
     def load_frames(self, places: Iterable[Iterable[Segment]]) -> None:
         """Read the frames of these segments that are not at hand yet, one request per pack at the same time."""
         wanted: dict[int, set[tuple[int, int]]] = {}
+        growth: set[_FrameKey] = set()
         with self._lock:
             for place in places:
-                for ordinal, offset, size, _, _ in place:
-                    if (ordinal, offset, size) not in self._frames and not self._is_held(ordinal, offset, size):
+                for index, (ordinal, offset, size, _, _) in enumerate(place):
+                    if ordinal and (ordinal, offset, size) not in self._frames and not self._is_held(ordinal, offset, size):
                         wanted.setdefault(ordinal, set()).add((offset, size))
+                    if index:
+                        growth.add((ordinal, offset, size))
         if not wanted:
             return
         plan = [(self._ref(ordinal), sorted(ranges)) for ordinal, ranges in sorted(wanted.items())]
         read = parallel([lambda ref=ref, ranges=ranges: self._ranges(ref, ranges) for ref, ranges in plan])
         for (ref, ranges), parts in zip(plan, read, strict=True):
             for (offset, size), data in zip(ranges, parts, strict=True):
-                self._keep((ref.ordinal, offset, size), decompress_frame(data))
+                key = (ref.ordinal, offset, size)
+                self._keep(key, data if key in growth else decompress_frame(data))
 
     def chunk(self, entry: Entry) -> bytes | memoryview:
         """The verified bytes of a LEAF entry."""
-        parts = [self._segment(segment) for segment in entry.place]
-        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        data = self._segment(entry.place[0]) if entry.place else b""
+        for segment in entry.place[1:]:
+            data = self._grown(data, segment)
         if len(data) != entry.length or digest(data) != entry.digest:
             raise CorruptionError(
                 "a chunk does not match its digest",
@@ -142,6 +149,21 @@ class PackReader:
             raise CorruptionError("a segment reaches beyond its frame", code="frame_damaged", pack=self._ref(ordinal).key)
         return frame if length == len(frame) else memoryview(frame)[inner : inner + length]
 
+    def _grown(self, before: bytes | memoryview, segment: Segment) -> bytes:
+        """What a chunk became with one more segment, whose frame needs the chunk so far as its dictionary."""
+        ordinal, offset, size, inner, length = segment
+        with self._lock:
+            if self._is_held(ordinal, offset, size):
+                frame = self._held_bytes(ordinal, offset, size)
+            else:
+                if (ordinal, offset, size) not in self._frames:
+                    self.load_frames([[_NOWHERE, segment]])
+                frame = memoryview(self._frames[ordinal, offset, size])
+        more = decompress_frame(frame, before)
+        if inner or length != len(more):
+            raise CorruptionError("a segment does not fill its frame", code="frame_damaged", pack=self._ref(ordinal).key)
+        return b"".join((before, more))
+
     def _frame(self, key: _FrameKey) -> bytes:
         with self._lock:
             frame = self._frames.get(key)
@@ -151,10 +173,13 @@ class PackReader:
             if not self._is_held(*key):
                 self.load_frames([[(*key, 0, 0)]])
                 return self._frames[key]
-            start, data = self._held[key[0]]
-            frame = decompress_frame(memoryview(data)[key[1] - start : key[1] - start + key[2]])
+            frame = decompress_frame(self._held_bytes(*key))
             self._keep(key, frame)
             return frame
+
+    def _held_bytes(self, ordinal: int, offset: int, size: int) -> memoryview:
+        start, data = self._held[ordinal]
+        return memoryview(data)[offset - start : offset - start + size]
 
     def _keep(self, key: _FrameKey, frame: bytes) -> None:
         with self._lock:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import fsspec
@@ -71,7 +72,7 @@ class FsspecStorage:
         path = self._path(key)
         spans = plan_spans(ranges)
         with self._failures(key):
-            bodies = parallel([lambda span=span: self._span(path, key, span) for span in spans])  # type: ignore[misc]
+            bodies = parallel([partial(self._span, path, key, span) for span in spans])
         return assemble(ranges, spans, bodies, key)
 
     def range_spans(self, ranges: Sequence[tuple[int, int]]) -> list[Span]:
@@ -99,7 +100,7 @@ class FsspecStorage:
         """See `Storage.delete_many`."""
         checked = check_keys(keys)
         self._check_writable()
-        parallel([lambda key=key: self._delete_one(key) for key in checked])  # type: ignore[misc]
+        parallel([partial(self._delete_one, key) for key in checked])
 
     def now_ms(self) -> int:
         """See `Storage.now_ms`: fsspec has no clock, so it is this machine's."""

@@ -13,6 +13,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import obstore
@@ -44,7 +45,7 @@ from snapstore.storage.protocol import (
     is_key,
     object_truncated,
 )
-from snapstore.storage.ranges import Span, assemble, plan_spans
+from snapstore.storage.ranges import Span, assemble, cut, plan_spans
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore, S3Credential
@@ -97,7 +98,7 @@ class ObjectStorage:
         """See `Storage.get_ranges`. Ranges close together share a request; the requests run at the same time."""
         path = self._path(key)
         spans = plan_spans(ranges)
-        bodies = parallel([lambda span=span: self._span(path, key, span) for span in spans])  # type: ignore[misc]
+        bodies = parallel([partial(self._span, path, key, span) for span in spans])
         return assemble(ranges, spans, bodies, key)
 
     def range_spans(self, ranges: Sequence[tuple[int, int]]) -> list[Span]:
@@ -158,7 +159,7 @@ class ObjectStorage:
             obstore.delete(self._store, [self._prefix + key for key in checked])
         except FileNotFoundError:
             # Google and Azure report a missing object, and then it is unknown which others are gone.
-            parallel([lambda key=key: self._delete_one(key) for key in checked])  # type: ignore[misc]
+            parallel([partial(self._delete_one, key) for key in checked])
         except _FAILURES as error:
             raise self._write_failure(error, None) from None
 
@@ -177,6 +178,9 @@ class ObjectStorage:
         try:
             body = obstore.get_range(self._store, path, start=span.start, length=span.length).to_bytes()
         except _FAILURES as error:
+            if "NotPartial" in str(error):
+                # The server sent something with status 200 (rclone does, and any that ignores ranges): take it all.
+                return cut(self.get(key).data, [(span.start, span.length)], key)[0]
             raise self._failure(error, key, wanted=span.start + span.length) from None
         if len(body) != span.length:
             raise object_truncated(key, wanted=span.start + span.length, size=span.start + len(body))
@@ -200,10 +204,10 @@ class ObjectStorage:
             size = obstore.head(self._store, path)["size"]
             if size == 0:
                 return b""
-            start = max(0, size - length)
-            return obstore.get_range(self._store, path, start=start, end=size).to_bytes()
         except _FAILURES as error:
             raise self._failure(error, key) from None
+        start = max(0, size - length)
+        return self._span(path, key, Span(start, size - start, ()))
 
     def _rows(self, prefix: str, start_after: str, limit: int | None) -> Iterator[ObjectInfo]:
         below = self._prefix + prefix

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from snapstore import clock
@@ -70,7 +71,7 @@ class S3fsStorage:
         """See `Storage.get_ranges`. Ranges close together share a request; the requests run at the same time."""
         path = self._path(key)
         spans = plan_spans(ranges)
-        bodies = parallel([lambda span=span: self._span(path, key, span) for span in spans])  # type: ignore[misc]
+        bodies = parallel([partial(self._span, path, key, span) for span in spans])
         return assemble(ranges, spans, bodies, key)
 
     def range_spans(self, ranges: Sequence[tuple[int, int]]) -> list[Span]:
@@ -108,7 +109,7 @@ class S3fsStorage:
         checked = check_keys(keys)
         self._check_writable()
         batches = [checked[start : start + PAGE_KEYS] for start in range(0, len(checked), PAGE_KEYS)]
-        parallel([lambda batch=batch: self._delete(batch) for batch in batches])  # type: ignore[misc]
+        parallel([partial(self._delete, batch) for batch in batches])
 
     def now_ms(self) -> int:
         """See `Storage.now_ms`: by the Date of an answer, asked for once in some minutes."""

@@ -1,7 +1,12 @@
 """The suite that every storage passes: what `snapstore.storage.protocol.Storage` promises, one behaviour a test."""
 
+# The name of a test is its sentence:
+# ruff: noqa: D102
+
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import ClassVar
 
 import pytest
@@ -204,7 +209,7 @@ class StorageContract(StorageRaces):
                 storage.list(prefix)
 
     def test_start_after_is_exclusive_and_need_not_exist(self, storage: Storage) -> None:
-        keys = ["p/a", "p/b", "p/b/c".replace("b/c", "bc"), "p/c/x", "p/d"]
+        keys = ["p/a", "p/b", "p/bc", "p/c/x", "p/d"]
         for key in keys:
             storage.put(key, b"")
         storage.put("q", b"")
@@ -237,7 +242,7 @@ class StorageContract(StorageRaces):
 
     def test_more_objects_than_a_page(self, storage: Storage) -> None:
         keys = [f"many/{number % 7}/{number:05}" for number in range(self.many_keys)]
-        parallel([lambda key=key: storage.put(key, b"") for key in keys])  # type: ignore[misc]
+        parallel([partial(storage.put, key, b"") for key in keys])
         keys.sort()
         assert [row.key for row in storage.list("many/")] == keys
         assert [row.key for row in storage.list("", start_after=keys[3], limit=1010)] == keys[4:1014]
@@ -285,7 +290,7 @@ class StorageContract(StorageRaces):
 
     @pytest.mark.parametrize("key", BAD_KEYS, ids=repr)
     def test_what_is_no_key_is_refused(self, storage: Storage, key: str) -> None:
-        calls = [
+        calls: list[Callable[[], object]] = [
             lambda: storage.get(key),
             lambda: storage.get_ranges(key, [(0, 1)]),
             lambda: storage.put(key, b""),

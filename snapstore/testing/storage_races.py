@@ -1,9 +1,13 @@
 """The part of the storage suite that lets threads race. Subclass `StorageContract`, which includes it."""
 
+# The name of a test is its sentence:
+# ruff: noqa: D102
+
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import ClassVar
 
 import pytest
@@ -59,7 +63,7 @@ class StorageRaces:
         for number in range(self.rounds):
             key = f"race/create-{number}"
             bodies = self.bodies()
-            winners, errors = at_once([lambda body=body: storage.put_create(key, body) for body in bodies])  # type: ignore[misc]
+            winners, errors = at_once([partial(storage.put_create, key, body) for body in bodies])
             assert errors == []
             assert len(winners) == 1
             assert storage.get(key).data == bodies[winners[0]]
@@ -70,7 +74,7 @@ class StorageRaces:
         for _ in range(self.rounds):
             version = storage.get(key).version
             bodies = self.bodies()
-            winners, errors = at_once([lambda body=body: storage.put_if(key, body, version) for body in bodies])  # type: ignore[misc]
+            winners, errors = at_once([partial(storage.put_if, key, body, version) for body in bodies])
             assert errors == []
             assert len(winners) == 1
             assert storage.get(key).data == bodies[winners[0]]
@@ -141,7 +145,7 @@ class StorageRaces:
                     storage.get(key)
             return ""
 
-        _, errors = at_once([lambda number=number: work(number) for number in range(self.writers)])  # type: ignore[misc]
+        _, errors = at_once([partial(work, number) for number in range(self.writers)])
         assert errors == []
         assert len(list(storage.list("busy/"))) == self.writers * 3
 

@@ -12,7 +12,7 @@ from snapstore.cli.options import CommandWithCommonOptions
 from snapstore.cli.session import Session, session_of
 
 if TYPE_CHECKING:
-    from snapstore.snapshot import Change
+    from snapstore.history.diff import Change
 
 _SIGNS = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow")}
 _EXIT_DIFFERS = 1
@@ -32,10 +32,10 @@ def command(ctx: click.Context, *, a: str, b: str, run: str | None, stat: bool, 
     The order is that of time: 'diff latest~1 latest' shows what the last step did.
     """
     session = session_of(ctx)
-    archive = session.open()
+    archive = session.open(read_only=True)
     old, new = resolve.snapshot(archive, a, run=run), resolve.snapshot(archive, b, run=run)
     counts: Counter[str] = Counter()
-    for change in archive.diff(old.id, new.id):
+    for change in archive.diff(old, new):
         counts[change.kind] += 1
         if not stat:
             _print(session, change)

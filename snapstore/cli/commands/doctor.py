@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from snapstore.cli import output
 from snapstore.cli.options import CommandWithCommonOptions
 from snapstore.cli.session import Session, session_of
 from snapstore.errors import SnapstoreError, exit_code
+from snapstore.format import names
+from snapstore.snapshot import instant
+from snapstore.storage.probe import ProbeResult
 
 if TYPE_CHECKING:
     from snapstore.archive import Archive
@@ -91,16 +95,43 @@ def installation() -> list[Check]:
 
 def archive_checks(archive: Archive) -> list[Check]:
     """Return what was found about an archive; a few small reads."""
-    config = archive.config
-    skew_ms = archive.storage.now_ms() - clock.now_ms()
-    checks = [
+    features = archive.config.features
+    unknown = {operation: archive.config.unknown_features(operation) for operation in ("read", "write", "gc")}
+    needed = sorted({*features.read, *features.write, *features.gc})
+    foreign = sorted({name for names_ in unknown.values() for name in names_})
+    return [
         Check("archive", "ok", archive.url),
-        Check("archive id", "info", archive.id),
+        Check("archive id", "info", f"{archive.id}, created {output.when(instant(archive.config.created_at))}"),
+        Check("features", "warning" if foreign else "ok", f"unknown here: {', '.join(foreign)}" if foreign else "all known")
+        if needed
+        else Check("features", "ok", "none needed"),
+        *_probes(archive),
+        _clock(archive),
     ]
-    del config
-    state = "ok" if abs(skew_ms) < _SKEW_LIMIT_MS else "warning"
-    checks.append(Check("clock", state, f"the storage is {abs(skew_ms):,} ms {'ahead' if skew_ms > 0 else 'behind'}"))
+
+
+def _probes(archive: Archive) -> list[Check]:
+    """Return what the probes of the storage found; one check per endpoint that it was reached through."""
+    checks = []
+    for info in archive.storage.list(names.PROBES_PREFIX):
+        try:
+            record = json.loads(archive.storage.get(info.key).data)
+            safe = ProbeResult.from_json(record["result"]).multi_writer
+            when = output.when(instant(int(record["probed_at"])))
+        except (ValueError, KeyError, TypeError):
+            checks.append(Check("probe", "warning", f"unreadable record {info.key}; the next writer probes again"))
+            continue
+        text = "safe for any number of writers" if safe else "safe for one writer only"
+        checks.append(Check("probe", "ok" if safe else "warning", f"{text}, found {when}"))
+    if not checks:
+        checks.append(Check("probe", "info", "no record here: a namespace has it outside, or nobody has written yet"))
     return checks
+
+
+def _clock(archive: Archive) -> Check:
+    skew_ms = archive.storage.now_ms() - clock.now_ms()
+    state = "ok" if abs(skew_ms) < _SKEW_LIMIT_MS else "warning"
+    return Check("clock", state, f"the storage is {abs(skew_ms):,} ms {'behind' if skew_ms < 0 else 'ahead'}")
 
 
 def _version(package: str) -> str | None:

@@ -65,14 +65,14 @@ def _print(session: Session, report: object) -> None:
             "failures": failures,
         }
         output.say(session, output.to_json("import", fields))
-    else:
+    elif report.added or report.skipped or not report.failures:
         runs = output.count(len(report.runs), "run")
         output.say(session, f"{output.count(report.added, 'snapshot')} added, {report.skipped:,} there already, in {runs}")
         if report.added:
             factor = output.ratio(report.logical_bytes, report.bytes)
             output.say(
                 session,
-                f"stored {output.size(report.bytes)} for {output.size(report.logical_bytes)} of states ({factor} smaller)",
+                f"stored {output.size(report.bytes)}; full copies: {output.size(report.logical_bytes)} ({factor})",
             )
     for failure in report.failures:
         click.echo(output.error_text(str(failure.error), failure.error.hint), err=True)

@@ -17,7 +17,7 @@ _AGE = re.compile(r"(\d{1,6})\s*([smhdwy])")
 _AGE_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800, "y": 31_557_600}
 
 
-class Moment(click.ParamType):
+class Moment(click.ParamType[datetime.datetime]):
     """A time: ISO 8601 (UTC when it names no zone), or an age like 30m, 12h, 3d, 2w."""
 
     name = "time"
@@ -60,7 +60,7 @@ def command(
 ) -> None:
     """List snapshots of all runs, newest first."""
     session = session_of(ctx)
-    archive = session.open()
+    archive = session.open(read_only=True)
     rows = list(archive.list(graph=graph, run=run, status=status, since=since, until=until, limit=limit, before=before))
     if session.json:
         for row in rows:

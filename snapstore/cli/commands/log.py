@@ -29,7 +29,7 @@ _METADATA_COLUMNS = 48
 def command(ctx: click.Context, *, run: str | None, as_graph: bool, limit: int | None) -> None:
     """Show the history of RUN, newest first; without RUN, the newest snapshots of all runs."""
     session = session_of(ctx)
-    archive = session.open()
+    archive = session.open(read_only=True)
     rows: Sequence[Snapshot | SnapshotInfo]
     if run is None:
         limit = limit or _DEFAULT_ROWS
@@ -97,6 +97,8 @@ def _texts(
         padded = [cell + " " * (width - output.columns_of(cell)) for cell, width in zip(line, widths, strict=True)]
         elsewhere = [] if partial else [p for p in row.parents if p not in shown]
         extra = [f"from {output.short_id(p, session)}" for p in elsewhere]
-        extra += [f"{key}={preview.preview(value, 24)}" for key, value in row.metadata.items()]
+        extra += [
+            f"{key}={value if isinstance(value, str) else preview.preview(value, 24)}" for key, value in row.metadata.items()
+        ]
         texts.append("  ".join([*padded, output.cut(output.printable(" ".join(extra)), _METADATA_COLUMNS)]).rstrip())
     return texts

@@ -8,10 +8,9 @@ from typing import Any
 
 import click
 
-from snapstore.cli import output, overview, paths, preview, resolve
+from snapstore.cli import inside, output, overview, paths, preview, resolve
 from snapstore.cli.options import CommandWithCommonOptions
 from snapstore.cli.session import Session, session_of
-from snapstore.format import values
 
 _DEFAULT_ELEMENTS = 200
 _PREVIEW_COLUMNS = 60
@@ -26,13 +25,13 @@ _PREVIEW_COLUMNS = 60
 def command(ctx: click.Context, *, snapshot: str | None, run: str | None, graph: str | None, limit: int | None) -> None:
     """List the graphs and runs of the archive; with SNAP, the elements of its state with their sizes."""
     session = session_of(ctx)
-    archive = session.open()
+    archive = session.open(read_only=True)
     if snapshot is None:
         _print_runs(session, overview.runs(archive, graph=graph, run=run), limit)
         return
     found, path = resolve.snapshot_and_path(archive, snapshot, run=run)
     wanted = _DEFAULT_ELEMENTS if limit is None else limit
-    _print_elements(session, paths.follow(found, path) if path else found.view(), path, wanted)
+    _print_elements(session, paths.follow(found, path) if path else inside.view(found), path, wanted)
 
 
 def _print_runs(session: Session, runs: list[overview.RunFacts], limit: int | None) -> None:
@@ -71,7 +70,7 @@ def _print_elements(session: Session, value: Any, path: paths.Path, limit: int) 
     total = len(value) if preview.is_map(value) or preview.is_list(value) else 1
     for key, element in islice(_elements(value), limit or None):
         where = paths.format(path) if key is None else paths.format((*path, key))
-        taken = _size(element)
+        taken = inside.size_of(element)
         if session.json:
             fields = {"path": where, "kind": preview.kind(element), "size_bytes": taken}
             output.say(session, output.to_json("element", {**fields, "preview": preview.preview(element)}))
@@ -93,9 +92,3 @@ def _elements(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from enumerate(value)
     else:
         yield None, value
-
-
-def _size(element: Any) -> int:
-    """Return the encoded size of an element; a lazy view knows it without reading."""
-    known = getattr(element, "size_bytes", None)
-    return known if isinstance(known, int) else len(values.encode(element))

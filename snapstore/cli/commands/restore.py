@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 import click
 
-from snapstore.cli import output, paths, resolve
+from snapstore.cli import inside, output, paths, resolve
 from snapstore.cli.options import CommandWithCommonOptions
 from snapstore.cli.session import Session, session_of
 from snapstore.errors import ConflictError, NotFoundError, StorageError
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 _JSON_GROWTH = 2.0
 """JSON of agent states takes 1.1 to 1.3 times their MessagePack; escapes of control characters up to 6 times."""
+
+_SLOW_BYTES = 64 * 1024 * 1024
+"""Smaller states are there before a progress bar is drawn."""
 
 _SPARE_BYTES = 16 * 1024 * 1024
 """What a restore leaves free on the disk: a full one stops the programs beside us."""
@@ -44,7 +48,7 @@ def command(
     target: str,
     path_text: str | None,
     run: str | None,
-    format: str,
+    format: Literal["json", "msgpack", "raw"],
     force: bool,
     dry_run: bool,
 ) -> None:
@@ -53,7 +57,7 @@ def command(
     FILE appears under its name when all of it is on the disk. raw writes one text or bytes value as it is.
     """
     session = session_of(ctx)
-    archive = session.open()
+    archive = session.open(read_only=True)
     if path_text is None:
         found, path = resolve.snapshot_and_path(archive, snapshot, run=run)
     else:
@@ -61,29 +65,56 @@ def command(
     needed = int(found.size_bytes * (_JSON_GROWTH if format == "json" else 1))
     if target != "-":
         check_target(Path(target), 0 if path else needed, force=force)
-    plan = {"id": found.id, "path": paths.format(path), "to": target, "format": format, "size_bytes": found.size_bytes}
-    plan |= closure_facts(found)
+    objects, read_bytes = inside.needs(found)
+    plan = {
+        "id": found.id,
+        "path": paths.format(path),
+        "to": target,
+        "format": format,
+        "size_bytes": found.size_bytes,
+        "objects": objects,
+        "read_bytes": read_bytes,
+    }
     if dry_run:
         _print_plan(session, plan)
         return
     if target == "-":
         sys.stdout.flush()
-        found.write_to(sys.stdout.buffer, path, format)
+        inside.write(found, sys.stdout.buffer, path, format)
         sys.stdout.buffer.flush()
         return
     with new_file(Path(target), force=force) as file:
-        found.write_to(file, path, format)
-        file.flush()
-        written = file.tell()
+        written = _write(session, found, file, path, format)
     if session.json:
         output.say(session, output.to_json("restore", {**plan, "written_bytes": written}))
     else:
         output.say(session, f"restored {found.id} to {target}: {output.size(written)}")
 
 
-def closure_facts(found: Snapshot) -> dict[str, int]:
-    """Return how many objects a restore reads, and how many bytes of them at most."""
-    return {"objects": found.closure_objects, "read_bytes": found.closure_bytes}
+def _write(session: Session, found: Snapshot, file: BinaryIO, path: paths.Path, format: Literal["json", "msgpack", "raw"]) -> int:
+    """Write the value and return its size in bytes, with a progress bar when it takes a while."""
+    if found.size_bytes < _SLOW_BYTES:
+        return inside.write(found, file, path, format)
+    with session.progress("restoring", found.size_bytes) as update:
+        return inside.write(found, cast("BinaryIO", _Counted(file, update)), path, format)
+
+
+class _Counted(io.RawIOBase):
+    """A file that tells how much has been written to it."""
+
+    def __init__(self, file: BinaryIO, update: Callable[[float], None]) -> None:
+        super().__init__()
+        self._file = file
+        self._update = update
+        self._written = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        self._written += self._file.write(data)
+        self._update(self._written)
+        return len(data)
 
 
 def check_target(target: Path, needed_bytes: int, *, force: bool) -> None:

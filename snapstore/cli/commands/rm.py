@@ -7,7 +7,7 @@ import click
 from snapstore.cli import output, resolve
 from snapstore.cli.options import CommandWithCommonOptions
 from snapstore.cli.session import session_of
-from snapstore.errors import NotFoundError, exit_code
+from snapstore.errors import NotFoundError
 
 _EXIT_PARTIAL = 3
 
@@ -24,7 +24,7 @@ def command(ctx: click.Context, *, snapshots: tuple[str, ...], run: str | None, 
     there are reported, the others are deleted, and the exit code is 3.
     """
     session = session_of(ctx)
-    archive = session.open()
+    archive = session.open(read_only=dry_run)
     found, missing = {}, []
     for text in snapshots:
         try:
@@ -46,6 +46,6 @@ def command(ctx: click.Context, *, snapshots: tuple[str, ...], run: str | None, 
         return 0
     if not found:
         raise missing[0]
-    for error in missing:
-        click.echo(output.error_text(str(error), error.hint), err=True)
-    return _EXIT_PARTIAL if found else exit_code(missing[0])
+    for absent in missing:
+        click.echo(output.error_text(str(absent), absent.hint), err=True)
+    return _EXIT_PARTIAL

@@ -18,7 +18,7 @@ from snapstore.cli.session import session_of
 def command(ctx: click.Context, *, snapshot: str, run: str | None) -> None:
     """Show where SNAP belongs, what it weighs and what it needs; reads no state."""
     session = session_of(ctx)
-    archive = session.open()
+    archive = session.open(read_only=True)
     found = resolve.snapshot(archive, snapshot, run=run)
     if session.json:
         output.say(session, output.to_json("snapshot", output.snapshot_fields(found)))

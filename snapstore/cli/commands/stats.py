@@ -24,7 +24,7 @@ def command(ctx: click.Context, *, graph: str | None, run: str | None, by: str) 
     Full copies are counted encoded and not compressed.
     """
     session = session_of(ctx)
-    archive = session.open()
+    archive = session.open(read_only=True)
     runs = overview.runs(archive, graph=graph, run=run)
     objects = overview.objects(archive) if graph is None and run is None else {}
     groups: dict[str, overview.RunFacts] = {}
@@ -71,7 +71,7 @@ def _print(
     pairs = [
         ("snapshots", f"{sums['snapshots']:,} in {sums['runs']:,} runs of {sums['graphs']:,} graphs"),
         ("full copies", output.size(full)),
-        ("stored", f"{output.size(stored)} by saves, {output.ratio(full, stored)} smaller"),
+        ("stored", f"{output.size(stored)} by saves; full copies take {output.ratio(full, stored)} that"),
     ]
     if objects:
         number = sum(n for n, _ in objects.values())

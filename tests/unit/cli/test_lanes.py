@@ -60,8 +60,8 @@ def at_row(row: Drawn[int], previous: int | None, wires: Wires, edges: set[tuple
 
 
 def along(line: str, following: str, wires: Wires) -> Wires:
-    """Lead wires through a line of `| / \\ _`."""
-    line, following = line.ljust(400), following.ljust(400)
+    r"""Lead wires through a line of `| / \ _`."""
+    line, following = line.ljust(160), following.ljust(160)
     result: Wires = defaultdict(set)
     used = set()
     for x, children in wires.items():
@@ -76,12 +76,12 @@ def along(line: str, following: str, wires: Wires) -> Wires:
             used.add(x + 1)
         elif x > 0 and line[x - 1] == "/":
             used.add(x - 1)
-            x -= 2
-            while line[x - 1] == "_":
-                used.add(x - 1)
-                x -= 2
-            crossing = x > 0 and following[x - 1] == "/" and following[x] == "|"
-            result[-x if crossing else x] |= children  # a negative place: on its way through the following line
+            to = x - 2
+            while line[to - 1] == "_":
+                used.add(to - 1)
+                to -= 2
+            crossing = to > 0 and following[to - 1] == "/" and following[to] == "|"
+            result[-to if crossing else to] |= children  # a negative place: on its way through the following line
         elif x < 0:
             assert line[-x - 1] == "/"
             used.add(-x - 1)
@@ -104,7 +104,7 @@ def histories(draw_: st.DrawFn) -> list[Row[int]]:
 
 
 @given(histories())
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_a_picture_shows_exactly_the_parents(rows: list[Row[int]]) -> None:
     drawn = list(draw(rows))
     assert [one.id for one in drawn] == [row.id for row in rows]

@@ -74,9 +74,7 @@ class Screen(Session):
     colored = False  # type: ignore[assignment]
 
 
-def test_a_table_is_aligned_and_cut_on_a_terminal(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_table_is_aligned_and_cut_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.get_terminal_size", lambda: SimpleNamespace(columns=60, lines=20))
     rows: list[list[Any]] = [["a", "1"], ["漢字" * 30, "22"], ["b\x1b[2J", "3"]]
     output.table(Session(), ["NAME", "N"], rows, right={1})
