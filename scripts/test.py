@@ -4,7 +4,7 @@
     python3 scripts/test.py                     ruff, mypy, import contracts, then every ordinary test
     python3 scripts/test.py --fast              ruff, then the tests that start no server and no process
     python3 scripts/test.py --slow              the slow tests only
-    python3 scripts/test.py --s3 ministack      the contract and end-to-end tests on that S3 server, started for them
+    python3 scripts/test.py --s3 ministack      those contract and end-to-end tests that use an S3 server, on that one
     python3 scripts/test.py tests/unit -k node  anything that pytest understands
 
 Needs Python 3.11 or later and a package index that pip can reach, the first time; nothing else. The environment lies in
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -47,8 +48,9 @@ def main() -> int:
     arguments, pytest_arguments = parsed()
     python = environment.make("test", extras="test")
     if arguments.s3:
-        with s3_server(python, arguments.s3) as settings:
-            return pytest(python, pytest_arguments, folders(SERVER_TESTS), {"SNAPSTORE_TEST_S3": settings})
+        with s3_server(python, arguments.s3) as server:
+            variables = {"SNAPSTORE_TEST_S3": server, "PYTHONPATH": str(ROOT / "scripts")}
+            return pytest(python, ["-p", "given_server", *pytest_arguments], folders(SERVER_TESTS), variables)
     if arguments.slow:
         return pytest(python, ["-m", "slow", *pytest_arguments], ["tests"], {}, workers=0)
     failed = [] if arguments.no_checks else static_checks(python, fast=arguments.fast)
@@ -129,7 +131,11 @@ def pytest(
     # Tests of one file share its servers, so a file stays together.
     parallel = [] if chosen_by_user or workers < 2 else ["-n", str(workers), "--dist", "loadfile"]
     command = [str(python), "-m", "pytest", *parallel, *arguments, *([] if named else default_paths)]
-    code = subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}, check=False).returncode
+    # Workers must collect the same names, which may come out of sets; a new seed each run keeps tests honest about order.
+    seed = os.environ.get("PYTHONHASHSEED") or str(random.randrange(1, 2**32))
+    print(f"PYTHONHASHSEED={seed}", flush=True)
+    settings = {**os.environ, "PYTHONHASHSEED": seed, **variables}
+    code = subprocess.run(command, cwd=ROOT, env=settings, check=False).returncode
     if code == NOTHING_COLLECTED:
         print("no test matched")
     return min(code, 1)

@@ -8,6 +8,7 @@ from typing import Final
 
 __all__ = [
     "CHUNK_CLOSE_BYTES",
+    "CHUNK_MAX_BYTES",
     "CHUNK_MEAN_BYTES",
     "CHUNK_MIN_BYTES",
     "DEFAULT_TIMEOUT_S",
@@ -29,8 +30,11 @@ CHUNK_CLOSE_BYTES: Final = 16 * 1024
 and at the close size it ends in any case: about 8 KiB on average. 4 KiB doubles the entries, 16 KiB doubles
 what an edit in the middle rewrites."""
 
-ITEM_MAX_BYTES: Final = 16 * 1024
-"""A larger item is a tree of its own, so a chunk never exceeds 32 KiB."""
+CHUNK_MAX_BYTES: Final = 32 * 1024
+"""A chunk ends before an item that would take it beyond this."""
+
+ITEM_MAX_BYTES: Final = 32 * 1024
+"""A larger item is a tree of its own."""
 
 VALUE_TREE_BYTES: Final = 1024
 """A value of a small dict (see SMALL_MAP_PAIRS in SPEC.md) larger than this is a tree of its own: the fields

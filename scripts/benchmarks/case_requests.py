@@ -19,7 +19,7 @@ AGREED: dict[str, tuple[int, int]] = {
     "save over an existing id": (3, 2),
     "update with new content": (3, 2),
     "update of the status": (2, 1),
-    "update of the metadata alone": (1, 1),
+    "heartbeat": (1, 1),
     "restore by id": (0, 2),
     "latest of a run": (0, 3),
     "fork": (3, 2),
@@ -52,17 +52,13 @@ def operations() -> dict[str, Any]:
         draft.status = "running" if draft.status != "running" else "completed"
         return draft
 
-    def metadata(draft: Any) -> Any:
-        draft.metadata = {"beat": 1}
-        return draft
-
     calls: dict[str, Callable[[], object]] = {
         "save, new id": lambda: run.save(state),
         "save, tiny state": lambda: archive.save({"answer": 42}, run="tiny", graph="bench"),
         "save over an existing id": lambda: archive.save(state, run="other", graph="bench", id=other.id),
         "update with new content": lambda: archive.update(other.id, content),
         "update of the status": lambda: archive.update(other.id, status),
-        "update of the metadata alone": lambda: archive.update(other.id, metadata),
+        "heartbeat": lambda: archive.update(other.id, lambda draft: draft),
         "fork": lambda: archive.fork(snap.id, run="forked"),
     }
     # A fresh handle for what only reads, so that nothing is answered from memory.

@@ -44,7 +44,7 @@ def snapshot(archive: Archive, text: str, *, run: str | None = None) -> Snapshot
         NotFoundError: `snapshot_not_found`.
         ConflictError: `ambiguous_id`, with some of the ids that begin like it.
     """
-    found = _exact(archive, text, run) or _by_prefix(archive, text)
+    found = _found(archive, text, run)
     if found is None:
         raise not_found(text)
     return found
@@ -78,6 +78,12 @@ def not_found(text: str) -> NotFoundError:
     return NotFoundError("no such snapshot", code="snapshot_not_found", hint=hint, id=text)
 
 
+def _found(archive: Archive, text: str, run: str | None) -> Snapshot | None:
+    """Return the snapshot that a whole text names, as an id or as the beginning of one."""
+    found = _exact(archive, text, run)  # no `or`: a snapshot of an empty state has no length and would count as false
+    return _by_prefix(archive, text) if found is None else found
+
+
 def _exact(archive: Archive, text: str, run: str | None) -> Snapshot | None:
     """Return the snapshot whose id this is, or `latest`, or an ancestor of one of them."""
     if not text:
@@ -86,7 +92,7 @@ def _exact(archive: Archive, text: str, run: str | None) -> Snapshot | None:
     if found is None and text == LATEST:
         return _latest(archive, run)
     if found is None and (match := _ANCESTOR.fullmatch(text)):
-        start = _exact(archive, match["snapshot"], run) or _by_prefix(archive, match["snapshot"])
+        start = _found(archive, match["snapshot"], run)
         return None if start is None else _ancestor(archive, start, int(match["generations"] or 1))
     return found
 

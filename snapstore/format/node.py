@@ -12,7 +12,7 @@ Does not: read storage, or decide where to cut (history does).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from snapstore.digest import digest as blake3
 from snapstore.errors import CorruptionError
@@ -30,8 +30,13 @@ __all__ = [
     "TEXT",
     "TREE",
     "Entry",
+    "Front",
     "Node",
     "Segment",
+    "decode",
+    "scan",
+    "segments",
+    "value_header",
 ]
 
 LIST: Final = 0
@@ -100,6 +105,20 @@ class Entry:
         return len(self.key) + self.length
 
 
+class Front(NamedTuple):
+    """In memory only: the level-0 entries below a root, and one digest for all of them but the last.
+
+    Attributes:
+        entries: every level-0 entry, the last one too.
+        length: bytes that all but the last cover.
+        digest: of those bytes.
+    """
+
+    entries: list[Entry]
+    length: int
+    digest: bytes
+
+
 class Node:
     """One node: a kind, a level (0 lists chunks and items), and its entries.
 
@@ -107,31 +126,31 @@ class Node:
         length: bytes that the entries cover, without the container's header.
         count: items below this node.
         identity: the bytes whose digest names the node.
+        usage, front: what writers remember of it; never stored.
         entry: the one `Entry` that refers to this node from above; TREE for the root of a value.
     """
 
-    __slots__ = ("count", "digest", "entries", "entry", "identity", "kind", "length", "level", "usage")
+    __slots__ = ("count", "digest", "entries", "entry", "front", "identity", "kind", "length", "level", "usage")
 
     def __init__(self, kind: int, level: int, entries: list[Entry], identity: bytes | None = None) -> None:
         self.kind = kind
         self.level = level
         self.entries = entries
-        self.length = sum(entry.span for entry in entries)
-        self.count = sum(entry.count for entry in entries)
+        length = count = 0
+        for entry in entries:
+            length += entry.length + len(entry.key)
+            count += entry.count
+        self.length = length
+        self.count = count
         self.identity = _identity(kind, level, entries) if identity is None else identity
         self.digest = blake3(self.identity)
         self.entry: Entry = Entry(NODE, self.digest, self.length, self.count, node=self)
+        self.front: Front | None = None
         self.usage: dict[int, tuple[int, int, int]] | None = None
 
     def header(self) -> bytes:
         """The MessagePack header of the value whose root this node is."""
-        if self.kind == LIST:
-            return values.array_header(self.count)
-        if self.kind == MAP:
-            return values.map_header(self.count)
-        if self.kind == TEXT:
-            return values.text_header(self.length)
-        return values.bytes_header(self.length) if self.kind == BYTES else b""
+        return value_header(self.kind, self.count, self.length)
 
     def as_item(self, key: bytes = b"") -> Entry:
         """The TREE entry for this root as an item of another container."""
@@ -153,6 +172,44 @@ class Node:
             yield from entry.node.leaves()
 
 
+def value_header(kind: int, count: int, length: int) -> bytes:
+    """The MessagePack header of a value of a node kind with `count` items or `length` bytes."""
+    if kind == LIST:
+        return values.array_header(count)
+    if kind == MAP:
+        return values.map_header(count)
+    if kind == TEXT:
+        return values.text_header(length)
+    return values.bytes_header(length) if kind == BYTES else b""
+
+
+def scan(data: bytes | memoryview) -> tuple[int, list[list[Any]], list[list[int]]]:
+    """Read a stored node without verifying it: its kind, its rows and their places, as they are stored.
+
+    For readers of a whole state, whose digest proves everything at once; anything may be wrong in what is returned.
+    """
+    identity, places = values.decode(data)
+    kind, _, rows = values.decode(identity)
+    return kind, rows, places
+
+
+def segments(flat: list[int], frame: Segment) -> tuple[Segment, ...]:
+    """The segments of a stored place; `frame` is the segment that the node came from.
+
+    Raises:
+        ValueError: this is no place.
+    """
+    if len(flat) % 5 or not flat or min(flat) < 0:
+        raise ValueError("impossible place")
+    found: list[Segment] = []
+    for start in range(0, len(flat), 5):
+        ordinal, offset, size, inner, length = flat[start : start + 5]
+        if ordinal == SAME_FRAME:
+            ordinal, offset, size = frame[:3]
+        found.append((ordinal, offset, size, inner, length))
+    return tuple(found)
+
+
 def decode(data: bytes | memoryview, digest: bytes, frame: Segment) -> Node:
     """Decode and verify one stored node.
 
@@ -168,8 +225,6 @@ def decode(data: bytes | memoryview, digest: bytes, frame: Segment) -> Node:
     if not (isinstance(outer, list) and len(outer) == 2 and isinstance(outer[0], bytes)):
         raise _damaged("is not a pair of identity and places")
     identity, places = outer
-    if blake3(identity) != digest:
-        raise _damaged("does not match its digest", digest=digest.hex())
     inner = values.decode(identity)
     try:
         kind, level, rows = inner
@@ -178,7 +233,10 @@ def decode(data: bytes | memoryview, digest: bytes, frame: Segment) -> Node:
         entries = [_entry(row, place, frame) for row, place in zip(rows, places, strict=True)]
     except (ValueError, TypeError, IndexError) as error:
         raise _damaged(f"has a wrong shape: {error}") from error
-    return Node(kind, level, entries, identity)
+    node = Node(kind, level, entries, identity)
+    if node.digest != digest:
+        raise _damaged("does not match its digest", digest=digest.hex())
+    return node
 
 
 def _identity(kind: int, level: int, entries: list[Entry]) -> bytes:
@@ -197,19 +255,12 @@ def _entry(row: list[Any], place: list[int], frame: Segment) -> Entry:
     kind = row[0]
     if kind == INLINE:
         return Entry(INLINE, b"", len(row[1]), row[2], payload=bytes(row[1]))
-    segments = []
-    for start in range(0, len(place), 5):
-        ordinal, offset, size, inner, length = place[start : start + 5]
-        if min(ordinal, offset, size, inner, length) < 0:
-            raise ValueError("negative place")
-        if ordinal == SAME_FRAME:
-            ordinal, offset, size = frame[0], frame[1], frame[2]
-        segments.append((ordinal, offset, size, inner, length))
-    if not segments or kind not in (LEAF, NODE, TREE) or len(row[1]) != 32 or row[2] < 0:
+    where = segments(place, frame)
+    if kind not in (LEAF, NODE, TREE) or len(row[1]) != 32 or row[2] < 0:
         raise ValueError("unknown entry")
     if kind == TREE:
-        return Entry(TREE, row[1], row[2], 1, key=bytes(row[3]), place=tuple(segments))
-    return Entry(kind, row[1], row[2], row[3], place=tuple(segments))
+        return Entry(TREE, row[1], row[2], 1, key=bytes(row[3]), place=where)
+    return Entry(kind, row[1], row[2], row[3], place=where)
 
 
 def _damaged(what: str, **context: object) -> CorruptionError:

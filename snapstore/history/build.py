@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
-from snapstore.config import INLINE_BYTES, ITEM_MAX_BYTES, SEGMENTS_MAX, VALUE_TREE_BYTES
+from snapstore.config import ITEM_MAX_BYTES, SEGMENTS_MAX, VALUE_TREE_BYTES
 from snapstore.digest import digest, hasher
 from snapstore.format import values
 from snapstore.format.node import BYTES, INLINE, LEAF, LIST, MAP, NODE, OPAQUE, TEXT, TREE, Entry, Node
-from snapstore.history.cutting import BIG_BYTES, closes_chunk, cut_bytes, group_entries
+from snapstore.history.cutting import BIG_BYTES, cut_bytes, group_entries
+from snapstore.history.items import Items
 from snapstore.packs.builder import PackBuilder
 from snapstore.packs.closure import usage_of
 
@@ -28,6 +29,11 @@ HUGE_BYTES = 1024 * 1024
 SMALL_MAP_PAIRS = 64
 """In a dict with at most so many pairs each value beyond VALUE_TREE_BYTES is a tree of its own: it is a record
 with fields. A larger dict is a collection, and its values are cut like the items of a list."""
+
+
+UNKNOWN_CHUNKS = 2
+"""So many new chunks are stored before the rest are looked for in the whole old tree: making that table costs a
+millisecond for 5 MB, and an append has one or two. Moved content repeats more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,7 @@ class TreeBuilder:
         self._above: set[int] = set()
         self._leaves: dict[bytes, Entry] | None = None
         self._stored: dict[bytes, Entry] = {}
+        self._unknown = 0
 
     def build(self, state: Any) -> Built:
         """Build the tree of `state`; stores new chunks, but not yet nodes."""
@@ -87,53 +94,61 @@ class TreeBuilder:
         kind = type(value)
         if kind is str or kind is bytes:
             return self._raw(value, base, path, limit)
-        if kind is not dict and kind is not list:
-            encoded = values.encode(value, path)
-            if len(encoded) > limit:
-                return self._cut(OPAQUE, encoded, b"", base)
-            self._feed(encoded)
-            return encoded
-        if _holds_huge(value):
-            return self._container(value, None, base, path)
+        if kind is dict and len(value) <= SMALL_MAP_PAIRS:
+            return self._container(value, None, base, path, limit)
+        if (kind is dict or kind is list) and _holds_huge(value):
+            return self._container(value, None, base, path, limit)
         encoded = values.encode(value, path)
+        if kind is not dict and kind is not list and len(encoded) > limit:
+            return self._cut(OPAQUE, encoded, b"", base)
         self._feed(encoded)
         if len(encoded) <= limit:
             return encoded
-        if base is not None and self._same(cast("Node", base.node), memoryview(encoded)):
-            return self._kept(base, memoryview(encoded))
         self._covered += 1
-        entry = self._container(value, encoded, base, path)
+        entry = self._container(value, encoded, base, path, limit)
         self._covered -= 1
         return entry
 
-    def _container(self, value: Any, encoded: bytes | None, base: Entry | None, path: tuple[Any, ...]) -> Entry:
+    def _container(
+        self, value: Any, encoded: bytes | None, base: Entry | None, path: tuple[Any, ...], limit: int
+    ) -> bytes | Entry:
         if id(value) in self._above:
             values.refuse(path, "contains itself", "cycle")
         if len(path) >= values.MAX_DEPTH:
             values.refuse(path[:8], f"is nested deeper than {values.MAX_DEPTH} levels", "too_deep")
         self._above.add(id(value))
         kind = MAP if type(value) is dict else LIST
-        before = base.node if base is not None and base.node is not None and base.node.kind == kind else None
-        self._feed(values.map_header(len(value)) if kind == MAP else values.array_header(len(value)))
-        items = _Items(self, kind, before)
+        before = _node_of(base, kind)
+        header = values.map_header(len(value)) if kind == MAP else values.array_header(len(value))
+        self._feed(header)
+        items = Items(self.leaf, kind, before)
         if kind == MAP:
             self._pairs(value, items, before, path)
         else:
             self._items(value, encoded, items, before, path)
         self._above.discard(id(value))
-        return self._assembled(kind, items.finish(), before, base)
+        if encoded is None:
+            small = items.as_bytes(limit - len(header))
+            if small is not None:
+                return header + small
+        entry = self._assembled(kind, items.finish(), before, base)
+        if encoded is not None and kind == LIST:
+            items.remember_front(cast("Node", entry.node), memoryview(encoded)[len(header) :])
+        return entry
 
     def _items(
-        self, value: list[Any], encoded: bytes | None, items: _Items, before: Node | None, path: tuple[Any, ...]
+        self, value: list[Any], encoded: bytes | None, items: Items, before: Node | None, path: tuple[Any, ...]
     ) -> None:
         old_trees: Iterator[Entry] = iter(())
         start = 0
         if before is not None:
-            old = list(before.leaves())
+            old = _level_zero(before)
             if encoded is not None:
                 view = memoryview(encoded)[len(values.array_header(len(value))) :]
-                items.entries, start = self._prefix(old, view)
-            old_trees = (entry for entry in old[len(items.entries) :] if entry.kind == TREE)
+                items.entries, start = self._prefix(items, before, old, view)
+            rest = old[len(items.entries) :]
+            items.expect(rest)
+            old_trees = (entry for entry in rest if entry.kind == TREE)
         for index in range(start, len(value)):
             item = value[index]
             kind = type(item)
@@ -146,8 +161,10 @@ class TreeBuilder:
             child = self._value(item, next(old_trees, None), (*path, index), ITEM_MAX_BYTES)
             items.add_tree(child) if isinstance(child, Entry) else items.add(child)
 
-    def _pairs(self, value: dict[Any, Any], items: _Items, before: Node | None, path: tuple[Any, ...]) -> None:
-        old = {e.key: e for e in before.leaves() if e.kind == TREE} if before is not None else {}
+    def _pairs(self, value: dict[Any, Any], items: Items, before: Node | None, path: tuple[Any, ...]) -> None:
+        leaves = _level_zero(before) if before is not None else []
+        items.expect(leaves)
+        old = {entry.key: entry for entry in leaves if entry.kind == TREE}
         limit = VALUE_TREE_BYTES if len(value) <= SMALL_MAP_PAIRS else ITEM_MAX_BYTES
         for key, item in value.items():
             key_bytes = values.encode_key(key, path)
@@ -179,36 +196,47 @@ class TreeBuilder:
         view = memoryview(data)
         self._feed(header)
         self._feed(view)
-        before = base.node if base is not None and base.node is not None and base.node.kind == kind else None
-        items = _Items(self, kind, before)
+        before = _node_of(base, kind)
+        items = Items(self.leaf, kind, before)
         start = 0
-        if before is not None and (before.length > BIG_BYTES) == (len(data) > BIG_BYTES):
-            items.entries, _ = self._prefix(list(before.leaves()), view)
-            start = sum(entry.length for entry in items.entries)
+        if before is not None:
+            old = _level_zero(before)
+            if (before.length > BIG_BYTES) == (len(data) > BIG_BYTES):
+                items.entries, _ = self._prefix(items, before, old, view)
+                start = sum(entry.length for entry in items.entries)
+            items.expect(old[len(items.entries) :])
         for chunk in cut_bytes(view[start:], len(data)) if start < len(data) else ():
             items.add_chunk(chunk, 0)
-        return self._assembled(kind, items.entries, before, base)
+        entry = self._assembled(kind, items.entries, before, base)
+        items.remember_front(cast("Node", entry.node), view)
+        return entry
 
     # The old tree against the new bytes --------------------------------------------------------------------
 
-    def _prefix(self, old: list[Entry], view: memoryview) -> tuple[list[Entry], int]:
+    def _prefix(
+        self, items: Items, before: Node, old: list[Entry], view: memoryview
+    ) -> tuple[list[Entry], int]:
         """The leading old entries that the new content repeats, and how many items they hold.
 
         The last matching chunk is given back unless everything matched: where it ends may have depended on
         what followed.
         """
-        position, spans = 0, []
-        for entry in old:
-            end = position + entry.length
-            if end > len(view) or not self._matches(entry, view[position:end]):
+        count, position = items.unchanged_front(before, view)
+        while count < len(old):
+            end = position + old[count].length
+            if end > len(view) or not self._matches(old[count], view[position:end]):
                 break
-            spans.append((entry, position, end))
-            position = end
-        complete = len(spans) == len(old) and position == len(view)
-        if spans and not complete and spans[-1][0].kind != TREE:
-            spans.pop()
-        kept = [self._kept(entry, view[start:end]) for entry, start, end in spans]
-        return kept, sum(entry.count for entry in kept)
+            count, position = count + 1, end
+        complete = count == len(old) and position == len(view)
+        if count and not complete and old[count - 1].kind != TREE:
+            count -= 1
+        kept = old[:count]
+        if self._merged:
+            position = 0
+            for index, entry in enumerate(kept):
+                kept[index] = self._kept(entry, view[position : position + entry.length])
+                position += entry.length
+        return kept, sum([entry.count for entry in kept])
 
     def _matches(self, entry: Entry, view: memoryview) -> bool:
         if entry.kind == LEAF:
@@ -266,17 +294,30 @@ class TreeBuilder:
 
     # Chunks and nodes -----------------------------------------------------------------------------------------
 
-    def leaf(self, data: bytes | memoryview, count: int, tail: Entry | None) -> Entry:
-        """The entry for one chunk: a known one, the old last chunk grown longer, or a new one."""
+    def leaf(self, data: bytes | memoryview, count: int, near: dict[bytes, Entry], tail: Entry | None) -> Entry:
+        """The entry for one chunk: a known one, the old last chunk grown longer, or a new one.
+
+        Args:
+            data: the chunk.
+            count: items in it.
+            near: chunks of the same container in the old tree.
+            tail: the last chunk of the same container in the old tree.
+        """
         name = digest(data)
-        known = self._stored.get(name) or self._old_leaves().get(name)
-        if known is not None and known.count == count:
-            return self._kept(known, memoryview(data)) if name not in self._stored else known
+        stored = self._stored.get(name)
+        if stored is not None and stored.count == count:
+            return stored
+        known = near.get(name)
         entry = Entry(LEAF, name, len(data), count)
-        if tail is not None and self._grows(tail, data):
+        if known is None and tail is not None and self._grows(tail, data):
             self._stored[name] = entry
             self._packs.add_growth(entry, data, tail)
             return entry
+        if known is None:
+            self._unknown += 1
+            known = self._old_leaves().get(name) if self._unknown > UNKNOWN_CHUNKS else None
+        if known is not None and known.count == count:
+            return self._kept(known, memoryview(data))
         return self._store(entry, data)
 
     def _grows(self, tail: Entry, data: bytes | memoryview) -> bool:
@@ -304,69 +345,41 @@ class TreeBuilder:
 
     def _assembled(self, kind: int, entries: list[Entry], before: Node | None, base: Entry | None) -> Entry:
         """Group entries into nodes up to one root, reusing old nodes that list exactly the same."""
-        reusable = {id(node.entries[0]): node for node in _sequence_nodes(before)} if before is not None else {}
+        levels = _levels(before) if before is not None else []
         level = 0
         while True:
-            nodes = []
-            for group in group_entries(entries):
-                node = reusable.get(id(group[0]))
-                if node is None or node.level != level or node.entries != group:
-                    node = Node(kind, level, group)
-                elif self._merged and any(segment[0] in self._merged for segment in node.entry.place):
-                    node = Node(kind, level, group, node.identity)
-                nodes.append(node)
+            old = levels[level] if level < len(levels) else []
+            nodes = list(self._grouped(kind, level, entries, old))
             if len(nodes) == 1:
                 return base if base is not None and nodes[0] is base.node else nodes[0].as_item()
             entries = [node.entry for node in nodes]
             level += 1
 
+    def _grouped(self, kind: int, level: int, entries: list[Entry], old: list[Node]) -> Iterator[Node]:
+        # Where a group ends depends on its own entries alone, so old groups in front that did not change stay as they
+        # are; the last one may have ended only because there was no more.
+        start = 0
+        for node in old[:-1]:
+            end = start + len(node.entries)
+            if entries[start:end] != node.entries:
+                break
+            yield self._unmoved(node)
+            start = end
+        reusable = {id(node.entries[0]): node for node in old}
+        for group in group_entries(entries[start:] if start else entries):
+            known = reusable.get(id(group[0]))
+            yield self._unmoved(known) if known is not None and known.entries == group else Node(kind, level, group)
+
+    def _unmoved(self, node: Node) -> Node:
+        """The node itself, or its copy for this save's pack if it lies in a merged one."""
+        if self._merged and any(segment[0] in self._merged for segment in node.entry.place):
+            return Node(node.kind, node.level, node.entries, node.identity)
+        return node
+
     def _feed(self, data: bytes | memoryview) -> None:
         if not self._covered:
             self._hasher.update(data)
             self._size += len(data)
-
-
-class _Items:
-    """Collects the items of one container into chunks."""
-
-    def __init__(self, builder: TreeBuilder, kind: int, before: Node | None) -> None:
-        self.entries: list[Entry] = []
-        self._builder = builder
-        self._kind = kind
-        self._parts: list[bytes] = []
-        self._size = 0
-        self._tail = _last_leaf(before)
-
-    def add(self, data: bytes) -> None:
-        """Add one encoded item (a pair, in a dict)."""
-        self._parts.append(data)
-        self._size += len(data)
-        if closes_chunk(data, self._size):
-            self._close()
-
-    def add_tree(self, entry: Entry) -> None:
-        """Add an item that is a tree of its own."""
-        self._close()
-        self.entries.append(entry)
-
-    def add_chunk(self, data: bytes | memoryview, count: int) -> None:
-        """Add a finished chunk."""
-        self.entries.append(self._builder.leaf(data, count, self._tail))
-
-    def finish(self) -> list[Entry]:
-        """Close the last chunk, which may still grow in a later save."""
-        self._close()
-        return self.entries
-
-    def _close(self) -> None:
-        if not self._parts:
-            return
-        data, count = b"".join(self._parts), len(self._parts)
-        self._parts, self._size = [], 0
-        if self._kind == MAP and len(data) <= INLINE_BYTES:
-            self.entries.append(Entry(INLINE, b"", len(data), count, payload=data))
-        else:
-            self.add_chunk(data, count)
 
 
 def _holds_huge(value: Any, depth: int = 0) -> bool:
@@ -382,19 +395,21 @@ def _holds_huge(value: Any, depth: int = 0) -> bool:
     return False
 
 
-def _last_leaf(before: Node | None) -> Entry | None:
-    node = before
-    while node is not None and node.level:
-        node = node.entries[-1].node
-    return node.entries[-1] if node is not None and node.entries[-1].kind == LEAF else None
+def _node_of(base: Entry | None, kind: int) -> Node | None:
+    """The root node of an old value if it is of the same kind."""
+    return base.node if base is not None and base.node is not None and base.node.kind == kind else None
 
 
-def _sequence_nodes(root: Node) -> Iterator[Node]:
-    """The nodes of one sequence, without the trees of its items."""
-    yield root
-    if root.level:
-        for entry in root.entries:
-            yield from _sequence_nodes(cast("Node", entry.node))
+def _level_zero(root: Node) -> list[Entry]:
+    return root.front.entries if root.front is not None else list(root.leaves())
+
+
+def _levels(root: Node) -> list[list[Node]]:
+    """The nodes of one sequence by level, without the trees of its items."""
+    levels = [[root]]
+    while levels[-1][0].level:
+        levels.append([cast("Node", entry.node) for node in levels[-1] for entry in node.entries])
+    return levels[::-1]
 
 
 def _all_leaves(node: Node) -> Iterator[Entry]:

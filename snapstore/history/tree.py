@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, cast
 
-from snapstore.digest import hasher
+from snapstore.digest import digest_hex, hasher
 from snapstore.errors import CorruptionError
 from snapstore.format import values
-from snapstore.format.node import INLINE, LEAF, TREE, Entry, Node
+from snapstore.format.node import INLINE, LEAF, TREE, Entry, Node, Segment, scan, segments, value_header
 from snapstore.packs.reader import PackReader
 
 __all__ = ["Tree"]
@@ -32,8 +32,58 @@ class Tree:
         self.digest = digest
 
     def state(self) -> Any:
-        """The whole state, every chunk and the whole verified."""
-        return values.decode(b"".join(self.stream()))
+        """The whole state, verified."""
+        return values.decode(self._whole() if self.reader.needed_bytes <= HOLD_BYTES else b"".join(self.stream()))
+
+    def _whole(self) -> bytes:
+        """The encoding of the whole state, read in one round trip and verified as one.
+
+        The digest of the whole is the proof here: checking every node and chunk besides would double the time. Only
+        when it does not match they are checked one by one, to name the one that is damaged.
+        """
+        self.reader.load_packs()
+        parts: list[bytes | memoryview] = []
+        try:
+            self._gather(self.root.kind, self.root.place, parts)
+        except (CorruptionError, ValueError, TypeError, IndexError):
+            parts = []
+        data = b"".join(parts)
+        if digest_hex(data) != self.digest:
+            for _ in self.stream():
+                pass
+            raise self._wrong_state()
+        self.reader.release_packs()
+        return data
+
+    def _gather(self, kind: int, place: tuple[Segment, ...], parts: list[bytes | memoryview]) -> None:
+        """Append the bytes below one entry, unverified."""
+        if kind == LEAF:
+            parts.append(self.reader.unverified_chunk(place))
+            return
+        frame = place[0]
+        of_value, rows, places = scan(self.reader.unverified_chunk(place[:1]))
+        header = len(parts)
+        if kind == TREE:
+            parts.append(b"")
+        count = length = 0
+        for row, flat in zip(rows, places, strict=True):
+            entry_kind = row[0]
+            if entry_kind == INLINE:
+                parts.append(row[1])
+                count += row[2]
+                length += len(row[1])
+                continue
+            if entry_kind == TREE and row[3]:
+                parts.append(row[3])
+                length += len(row[3])
+            self._gather(entry_kind, segments(flat, frame), parts)
+            count += 1 if entry_kind == TREE else row[3]
+            length += row[2]
+        if kind == TREE:
+            parts[header] = value_header(of_value, count, length)
+
+    def _wrong_state(self) -> CorruptionError:
+        return CorruptionError("the state does not match its digest", code="state_damaged", expected_digest=self.digest)
 
     def stream(self) -> Iterator[bytes | memoryview]:
         """The encoding of the whole state, piece by piece; the last piece comes only if the whole is right."""
@@ -47,9 +97,7 @@ class Tree:
             last = piece
         self.reader.release_packs()
         if whole.digest().hex() != self.digest:
-            raise CorruptionError(
-                "the state does not match its digest", code="state_damaged", expected_digest=self.digest
-            )
+            raise self._wrong_state()
         yield last
 
     def pieces(self, entry: Entry) -> Iterator[bytes | memoryview]:

@@ -25,6 +25,9 @@ def archive() -> Iterator[snapstore.Archive]:
         opened.save({"side": True}, run="side", id="side-1", parent="step-1-abcdef")
         for id in ODD_IDS:
             opened.save({"id": id}, run="odd", id=id)
+        opened.save({}, run="empty", id="empty-state")
+        opened.save(7, run="empty", id="number-state", parent="empty-state")
+        opened.save([], run="odd", id="last-one")
         yield opened
 
 
@@ -43,7 +46,10 @@ def archive() -> Iterator[snapstore.Archive]:
         *((id, id) for id in ODD_IDS),
         ("späß", "späß 漢字"),
         ("UPPE", "UPPER-case"),
-        ("latest", "UPPER-case"),
+        ("latest", "last-one"),
+        ("empty-state", "empty-state"),
+        ("empt", "empty-state"),
+        ("numb~1", "empty-state"),
     ],
 )
 def test_snapshots_are_found(archive: snapstore.Archive, text: str, id: str) -> None:
@@ -61,7 +67,7 @@ def test_snapshots_are_found(archive: snapstore.Archive, text: str, id: str) -> 
         ('a:b:c:["x:y"]', "a:b:c", ("x:y",)),
         ("x~2:id", "x~2", ("id",)),
         ("latest:odd:id", "latest:odd", ("id",)),
-        ("latest:id", "UPPER-case", ("id",)),
+        ("latest:[0]", "last-one", (0,)),
         ("step-1:", "step-1-abcdef", ()),
     ],
 )

@@ -137,9 +137,7 @@ def test_a_state_that_cannot_be_stored_stops_its_file_with_the_line(
     assert (failure.line, failure.error.code) == (3, "lone_surrogate")
 
 
-def test_names_come_from_folders_options_and_standard_input(
-    archive: snapstore.Archive, written: Callable[..., Path]
-) -> None:
+def test_names_come_from_folders_options_and_standard_input(archive: snapstore.Archive, written: Callable[..., Path]) -> None:
     path = written([{"n": 1}], "deep/er/a.b.jsonl")
     assert import_path(archive, "jsonl", path.parents[2]).runs == ["deep/er/a.b"]
     assert import_path(archive, "jsonl", path).runs == ["a.b"]

@@ -1,0 +1,164 @@
+"""Commands that are interrupted, killed or no longer listened to leave nothing half-written.
+
+Method: a real process is stopped by a real signal while it imports or restores, and the next command goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import snapstore
+from snapstore.cli.commands.restore import check_target, new_file
+from snapstore.errors import ConflictError, StorageError
+from tests.e2e.shell import TIMEOUT_S, Shell
+
+RECORDS = 600
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """Return a shell with an archive and a session that takes a second to import."""
+    lines = (
+        json.dumps({"uuid": f"id-{n}", "parentUuid": f"id-{n - 1}" if n else None, "text": str(n) * 200}) for n in range(RECORDS)
+    )
+    (tmp_path / "session.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    user = Shell(tmp_path, "archive")
+    user("init")
+    return user
+
+
+IMPORT = ["import", "--format", "claude-jsonl", "session.jsonl"]
+
+
+def registers(shell: Shell) -> int:
+    return sum(path.is_file() for path in (shell.folder / "archive" / "snapshots").rglob("*"))
+
+
+def stopped(shell: Shell, process: subprocess.Popen[bytes], with_signal: int) -> tuple[int, str]:
+    """Stop an import once it has saved a few snapshots; return its exit code and its messages."""
+    end = time.monotonic() + TIMEOUT_S
+    while registers(shell) < 5:
+        assert process.poll() is None, "the import ended too soon to be stopped"
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    process.send_signal(with_signal)
+    _, err = process.communicate(timeout=TIMEOUT_S)
+    return process.returncode, err.decode()
+
+
+@pytest.mark.parametrize(
+    ("with_signal", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)],
+    ids=["ctrl-c", "terminate", "kill"],
+)
+def test_a_stopped_import_is_resumed(shell: Shell, with_signal: int, code: int) -> None:
+    process = shell.start(*IMPORT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    ended, err = stopped(shell, process, with_signal)
+    assert ended == code, err
+    assert "Traceback" not in err
+    if with_signal == signal.SIGINT:
+        assert "run it again to continue" in err
+        assert "interrupted" in err
+    rows = shell("list", "-n", str(2 * RECORDS), "--json").rows()
+    assert 5 <= len(rows) < RECORDS
+    with snapstore.open(shell.folder / "archive", read_only=True) as archive:
+        for row in rows[:: max(1, len(rows) // 5)]:
+            number = int(row["id"].removeprefix("id-"))
+            assert [one["uuid"] for one in archive[row["id"]].state()["messages"]] == [f"id-{n}" for n in range(number + 1)]
+    report = shell(*IMPORT, "--json").json()
+    assert report["added"] + report["skipped"] == RECORDS
+    assert len(shell("list", "-n", str(2 * RECORDS), "--json").rows()) == RECORDS
+
+
+def test_a_reader_that_has_seen_enough_ends_the_command_quietly(shell: Shell) -> None:
+    shell(*IMPORT)
+    for words in (
+        ["list", "-n", "1000", "--json"],
+        ["log", "session", "--graph"],
+        ["cat", "id-599"],
+        ["restore", "id-599", "--to", "-"],
+    ):
+        process = shell.start(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        err = process.stderr.read()
+        process.stderr.close()
+        assert (process.wait(TIMEOUT_S), err) == (141, b""), words
+
+
+def test_a_full_output_is_an_error(shell: Shell) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    shell("save", "--run", "r", stdin=json.dumps("x" * 100_000))
+    for words in (["cat", "latest"], ["restore", "latest", "--to", "-"], ["list"]):
+        with Path("/dev/full").open("wb") as full:
+            process = shell.start(*words, stdout=full, stderr=subprocess.PIPE)
+            _, err = process.communicate(timeout=TIMEOUT_S)
+        assert process.returncode == 1, words
+        assert b"no space left" in err
+        assert b"Traceback" not in err
+
+
+# ------------------------------------------------------------------------------------------- the file of a restore
+
+
+@contextlib.contextmanager
+def written(target: Path, data: bytes = b"new", *, force: bool = False) -> Iterator[None]:
+    with new_file(target, force=force) as file:
+        file.write(data)
+        yield
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(28, "full"), SystemExit(143)])
+@pytest.mark.parametrize("force", [True, False])
+def test_a_restore_that_fails_leaves_everything_as_it_was(tmp_path: Path, failure: BaseException, force: bool) -> None:
+    target = tmp_path / "out"
+    if force:
+        target.write_bytes(b"old")
+    with pytest.raises(type(failure)), written(target, force=force):
+        raise failure
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == ({"out": b"old"} if force else {})
+
+
+def test_a_file_that_came_meanwhile_is_kept(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    with pytest.raises(ConflictError), written(target):
+        target.write_bytes(b"theirs")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"out": b"theirs"}
+
+
+def test_a_restored_file_has_ordinary_rights(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with written(tmp_path / "out"):
+            assert [path.name for path in tmp_path.iterdir()] != ["out"]
+    finally:
+        os.umask(before)
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "out").read_bytes() == b"new"
+
+
+def test_a_long_name_can_be_restored_to(tmp_path: Path) -> None:
+    name = "x" * 255
+    with written(tmp_path / name):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_restore_that_cannot_fit_is_refused_before_it_starts(tmp_path: Path) -> None:
+    with pytest.raises(StorageError) as caught:
+        check_target(tmp_path / "out", 2**60, force=False)
+    assert caught.value.code == "storage_full"
+    assert caught.value.context["needed_bytes"] == 2**60
+    check_target(tmp_path / "out", 0, force=False)
