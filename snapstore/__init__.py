@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         StorageError,
     )
     from snapstore.history.diff import Change
-    from snapstore.opening import open_archive as open
+    from snapstore.opening import open_archive as open  # noqa: A004 - snapstore.open reads like the builtin on purpose
     from snapstore.run import Run
     from snapstore.snapshot import ListView, MapView, Snapshot, SnapshotDraft, SnapshotInfo
 

@@ -5,11 +5,11 @@ An `Archive` is safe to share between threads and needs no closing, though `clos
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from snapstore import clock
 from snapstore.errors import ConflictError, InvalidInputError, NotFoundError, ReadOnlyError
@@ -20,8 +20,10 @@ from snapstore.format.metadata import metadata_from_text, metadata_to_text
 from snapstore.history import walks
 from snapstore.history.commit import Committer, Description
 from snapstore.history.diff import Change, compare
-from snapstore.history.heads import EAGER_BYTES, Head, HeadCache, read_head, tree_of, wait_for_pack
+from snapstore.history.heads import EAGER_BYTES, Head, HeadCache, Reading, read_head, tree_of, wait_for_pack
 from snapstore.history.latest import latest_of_run
+from snapstore.history.swaps import until_swapped
+from snapstore.listing import Filter, Moment, Position, milliseconds, rows
 from snapstore.run import Run
 from snapstore.snapshot import Snapshot, SnapshotDraft, SnapshotInfo
 from snapstore.storage.protocol import Storage
@@ -33,11 +35,7 @@ T = TypeVar("T")
 DEFAULT_GRAPH = "default"
 """The graph of a save that names none."""
 
-CONFLICT_TIMEOUT_S = 60.0
-"""How long an update goes on trying against rivals; 40 writers on one id need about 2 s on a local disk."""
-
 Parent = str | Snapshot | SnapshotInfo
-Moment = datetime.datetime | int
 
 
 class Archive:
@@ -61,7 +59,7 @@ class Archive:
     def __repr__(self) -> str:
         return f"<Archive {self.url}>"
 
-    def __enter__(self) -> Archive:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -119,9 +117,11 @@ class Archive:
                 return self._committer.create(what, state)
             except ConflictError:
                 known = self._committer.refresh(what.id)
-        return self._until_swapped(
-            what.id, known, lambda head: self._committer.create(what, state) if head is None else self._committer.overwrite(head, what, state)
-        )
+
+        def attempt(head: Head | None) -> Head:
+            return self._committer.create(what, state) if head is None else self._committer.overwrite(head, what, state)
+
+        return self._until_swapped(what.id, known, attempt)
 
     def update(
         self,
@@ -154,18 +154,18 @@ class Archive:
 
         def attempt(head: Head | None) -> Head | None:
             live = head if head is not None and not head.register.deleted else None
-            draft = SnapshotDraft.lazy(live.register, lambda: self._tree_state(live)) if live is not None else None
-            changed = mutator(draft)
+            reading = Reading(self.storage, live) if live is not None else None
+            changed = mutator(SnapshotDraft.lazy(reading.head().register, reading.state) if reading is not None else None)
             if changed is None:
                 return None
-            if live is None:
+            if reading is None:
                 what = self._description(
                     id, run or id, graph, changed.node, changed.status, changed.metadata, self._parents(parent)
                 )
                 if head is None:
                     return self._committer.create(what, changed.state)
                 return self._committer.overwrite(head, what, changed.state)
-            return self._apply(live, changed)
+            return self._apply(reading.head(), changed)
 
         head = self._until_swapped(id, self._heads.get(id), attempt, check_skip=True)
         return self._snapshot(head) if head is not None else None
@@ -200,7 +200,9 @@ class Archive:
             patch: what differs in the new state: a dict whose pairs replace those of the state, or a function from
                 the state to the new state.
             new_id: the new snapshot's id; drawn when None.
-            node, status, metadata: as in `save`; the source's when None.
+            node: as in `save`; the source's when None.
+            status: as in `save`; the source's when None.
+            metadata: as in `save`; the source's when None.
         """
         self._check_writable()
         source = self._required_head(id)
@@ -220,7 +222,10 @@ class Archive:
             except ConflictError as error:
                 if error.code != "closure_full":
                     raise
-        state = self._tree_state(source)
+        reading = Reading(self.storage, source)
+        state = reading.state()
+        self._heads.put(reading.head())
+        what = replace(what, parents=(reading.head(),))
         if callable(patch):
             state = patch(state)
         elif patch is not None:
@@ -282,7 +287,7 @@ class Archive:
         head, reader = found
         snapshot = self._snapshot(head)
         if reader is not None:
-            snapshot._tree.reader.take(reader)
+            snapshot.tree.reader.take(reader)
         return snapshot
 
     def leaves(self, run: str) -> list[Snapshot]:
@@ -296,7 +301,7 @@ class Archive:
             return []
         return [self._snapshot(head) for head in walks.run_heads(self.storage, run, limit)]
 
-    def list(
+    def list(  # noqa: PLR0917 - the order is that of the documented API
         self,
         graph: str | None = None,
         run: str | None = None,
@@ -309,41 +314,22 @@ class Archive:
         """Rows of snapshots, newest first by creation.
 
         Args:
-            graph, run, status: only those.
+            graph: only snapshots of this graph.
+            run: only snapshots of this run.
+            status: only snapshots with this status.
             since: created at this moment or later (datetime, or milliseconds since 1970).
             until: created before this moment.
             limit: at most so many rows.
             before: a row or id to continue after, for paging.
         """
-        after = self._position(before)
-        first, last = _ms(since), _ms(until)
-        plain = run is None and status is None and after is None and last is None
-        rows = (
-            walks.run_heads(self.storage, run)
-            if run is not None
-            else walks.graph_heads(self.storage, graph, limit if plain else (limit or 0) or None)
-        )
-
-        def chosen() -> Iterator[SnapshotInfo]:
-            for head in rows:
-                register = head.register
-                if first is not None and register.created_at < first:
-                    return
-                if (
-                    (graph is None or register.graph == graph)
-                    and (status is None or register.status == status)
-                    and (last is None or register.created_at < last)
-                    and (after is None or (-register.created_at, register.id) > after)
-                ):
-                    yield SnapshotInfo.of(register)
-
-        return islice(chosen(), limit)
+        chosen = Filter(graph, run, status, milliseconds(since), milliseconds(until), self._position(before))
+        return islice(rows(self.storage, chosen, limit), limit)
 
     def diff(self, a: str | Snapshot, b: str | Snapshot) -> Iterator[Change]:
         """The changes from the state of `a` to the state of `b`; reads only what differs."""
         old = a if isinstance(a, Snapshot) else self[a]
         new = b if isinstance(b, Snapshot) else self[b]
-        return compare(old._tree, new._tree)
+        return compare(old.tree, new.tree)
 
     def watch(
         self, id: str | None = None, run: str | None = None, *, interval_s: float = 1.0, timeout_s: float | None = None
@@ -379,7 +365,7 @@ class Archive:
         """A snapshot from its register; None when its save never finished."""
         register = head.register
         snapshot = self._snapshot(head)
-        reader = snapshot._tree.reader
+        reader = snapshot.tree.reader
         kept = self._heads.get(register.id)
         proven = kept is not None and kept.proven and kept.register.root == register.root
         # Only a first version can be visible before its packs are, because only creates write both at once.
@@ -391,15 +377,12 @@ class Archive:
             for version in register.prevs:
                 earlier = Snapshot(register, tree_of(self.storage, version), version)
                 try:
-                    earlier._tree.reader.load_packs()
+                    earlier.tree.reader.load_packs()
                 except NotFoundError:
                     continue
                 return earlier
             return None
         return snapshot
-
-    def _tree_state(self, head: Head) -> Any:
-        return self._snapshot(head).state()
 
     def _head(self, id: str) -> Head | None:
         """A live head: the kept one, else read."""
@@ -419,7 +402,7 @@ class Archive:
         ids = dict.fromkeys(one if isinstance(one, str) else one.id for one in several)
         return tuple(map(self._required_head, ids))
 
-    def _description(
+    def _description(  # noqa: PLR0917 - one place for what every save says
         self,
         id: str | None,
         run: str,
@@ -440,40 +423,14 @@ class Archive:
             raise InvalidInputError("a snapshot cannot be its own parent", code="own_parent", id=id)
         return Description(id, run, graph, node, status, metadata_to_text(metadata), parents)
 
-    def _until_swapped(
-        self, id: str, head: Head | None, attempt: Callable[[Head | None], T], *, check_skip: bool = False
-    ) -> T:
-        """Try with a kept head first, then with fresh ones, until no rival was faster."""
-        end = clock.monotonic_s() + CONFLICT_TIMEOUT_S
-        fresh = head is None and not check_skip
-        tries = 0
-        while True:
-            if head is None and not fresh:
-                head, fresh = self._committer.refresh(id), True
-            try:
-                result = attempt(head)
-                if result is not None or fresh or not check_skip:
-                    return result
-            except ConflictError:
-                if clock.monotonic_s() > end:
-                    raise
-                # Rivals that back off by the same rule must not meet again: up to 10 ms, doubling to about 0.6 s.
-                clock.sleep(clock.jitter(0, 0.01 * 2 ** min(tries, 6)))
-            except Exception:
-                if fresh:
-                    raise
-            # A kept head may be old: what was decided on it is decided again on what is there now.
-            tries += 1
-            head, fresh = self._committer.refresh(id), True
+    def _until_swapped(self, id: str, head: Head | None, attempt: Callable[[Head | None], T], *, check_skip: bool = False) -> T:
+        return until_swapped(lambda: self._committer.refresh(id), head, attempt, check_skip=check_skip)
 
-    def _position(self, before: str | SnapshotInfo | None) -> tuple[int, str] | None:
-        if before is None:
-            return None
-        if isinstance(before, SnapshotInfo):
-            epoch = datetime.datetime.fromtimestamp(0, datetime.UTC)
-            return -((before.created_at - epoch) // datetime.timedelta(milliseconds=1)), before.id
-        register = self._required_head(before).register
-        return -register.created_at, register.id
+    def _position(self, before: str | SnapshotInfo | None) -> Position | None:
+        if isinstance(before, str):
+            register = self._required_head(before).register
+            return -register.created_at, register.id
+        return (-(milliseconds(before.created_at) or 0), before.id) if before is not None else None
 
     def _check_writable(self) -> None:
         if self.read_only:
@@ -485,15 +442,5 @@ def _not_found(id: str) -> NotFoundError:
 
 
 def _check_status(status: str) -> None:
-    if not isinstance(status, str) or len(status.encode("utf-8", "replace")) > STATUS_LIMIT_BYTES:
+    if len(status.encode("utf-8", "replace")) > STATUS_LIMIT_BYTES:
         raise InvalidInputError("a status is a short text", code="invalid_status", limit_bytes=STATUS_LIMIT_BYTES)
-
-
-def _ms(moment: Moment | None) -> int | None:
-    if moment is None or isinstance(moment, int):
-        return moment
-    if moment.tzinfo is None:
-        raise InvalidInputError("a moment needs a time zone", code="naive_datetime", hint="use datetime.now(timezone.utc)")
-    return (moment - datetime.datetime.fromtimestamp(0, datetime.UTC)) // datetime.timedelta(milliseconds=1)
-
-

@@ -180,8 +180,6 @@ def _shown(value: object) -> str:
     return text if plain else repr(text)
 
 
-def _rebuild(
-    cls: type[SnapstoreError], message: str, code: str, hint: str | None, context: dict[str, Any]
-) -> SnapstoreError:
+def _rebuild(cls: type[SnapstoreError], message: str, code: str, hint: str | None, context: dict[str, Any]) -> SnapstoreError:
     """Make an unpickled error; a module-level function because pickle names it."""
     return cls(message, code=code, hint=hint, **context)

@@ -68,9 +68,7 @@ def open_archive(
     return open_on(storage, create=create, namespace=namespace, single_writer=single_writer)
 
 
-def open_on(
-    storage: Storage, *, create: bool = False, namespace: str | None = None, single_writer: bool = False
-) -> Archive:
+def open_on(storage: Storage, *, create: bool = False, namespace: str | None = None, single_writer: bool = False) -> Archive:
     """Open an archive on a storage that is connected already; arguments and errors as in `open_archive`."""
     home = storage if namespace is None else Prefixed(storage, names.namespace_prefix(namespace))
     probe_key = names.probe_key(endpoint(storage))

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Literal, overload
 
 from snapstore.errors import InvalidInputError, NotFoundError
+from snapstore.format import values
 from snapstore.format.metadata import metadata_from_text
-from snapstore.format.node import LIST, MAP, TEXT, TREE, Entry, Node
+from snapstore.format.node import LIST, MAP, TREE, Entry, Node
 from snapstore.format.register import PreviousVersion, Register
 from snapstore.history.tree import Tree
 
@@ -81,13 +82,13 @@ def instant(time_ms: int) -> datetime.datetime:
 class Snapshot:
     """One version of a snapshot, ready to read.
 
-    Attributes are those of `SnapshotInfo`. The object is a view of what was current when it was read: later
-    changes of the same id do not show in it.
+    Attributes are those of `SnapshotInfo`, and `register` and `tree`, the documents behind them. The object shows what
+    was current when it was read: later changes of the same id do not show in it.
     """
 
     def __init__(self, register: Register, tree: Tree, version: PreviousVersion | None = None) -> None:
-        self._register = register
-        self._tree = tree
+        self.register = register
+        self.tree = tree
         shown = version if version is not None else register
         self.info = SnapshotInfo.of(register)
         self.id = register.id
@@ -108,6 +109,7 @@ class Snapshot:
         return f"<Snapshot {self.id!r} run={self.run!r} graph={self.graph!r} status={self.status!r}>"
 
     def __eq__(self, other: object) -> bool:
+        """Two objects are equal when they show the same version of the same snapshot."""
         return isinstance(other, Snapshot) and (self.id, self.version) == (other.id, other.version)
 
     def __hash__(self) -> int:
@@ -120,24 +122,22 @@ class Snapshot:
             CorruptionError: bytes on storage are not what was saved; nothing is returned.
             NotFoundError: `snapshot_incomplete`: its save never finished, or a pack is gone.
         """
-        return self._read(self._tree.state)
+        return self._read(self.tree.state)
 
     def __getitem__(self, key: Any) -> Any:
         """One field of the state; containers stored as trees of their own come as views that read on demand."""
-        return self._top()[key]
+        return self.view()[key]
 
     def __len__(self) -> int:
-        return len(self._top())
+        return len(self.view())
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._top())
+        return iter(self.view())
 
     def __contains__(self, key: object) -> bool:
-        return key in self._top()
+        return key in self.view()
 
-    def write_to(
-        self, file: BinaryIO, *, path: Sequence[Any] = (), format: Literal["msgpack", "json", "raw"] = "msgpack"
-    ) -> int:
+    def write_to(self, file: BinaryIO, *, path: Sequence[Any] = (), format: Literal["msgpack", "json", "raw"] = "msgpack") -> int:
         """Write the state, or the value at `path`, to a binary file.
 
         Args:
@@ -149,29 +149,28 @@ class Snapshot:
         Returns:
             Bytes written. The last piece is only written if the whole state matches its digest.
         """
-        return self._read(lambda: self._write(file, tuple(path), format))
+        written: int = self._read(lambda: self._write(file, tuple(path), format))
+        return written
 
     def _write(self, file: BinaryIO, path: tuple[Any, ...], format: str) -> int:
         value = self._at(path)
-        entry = value._entry if isinstance(value, _View) else value
+        entry = value.entry if isinstance(value, _View) else value
         if format == "json":
-            return file.write(_json_bytes(self._tree.state() if not path else plain(value)))
+            return file.write(_json_bytes(self.tree.state() if not path else plain(value)))
         if format == "raw":
             return self._write_raw(file, entry)
         if not path:
-            return sum(file.write(piece) for piece in self._tree.stream())
+            return sum(file.write(piece) for piece in self.tree.stream())
         if isinstance(entry, Entry):
-            return sum(file.write(piece) for piece in self._tree.pieces(entry))
-        from snapstore.format import values
-
+            return sum(file.write(piece) for piece in self.tree.pieces(entry))
         return file.write(values.encode(value))
 
     def _write_raw(self, file: BinaryIO, value: Any) -> int:
         if isinstance(value, Entry):
-            node = self._tree.reader.loaded_node(value)
+            node = self.tree.reader.loaded_node(value)
             if node.kind in (LIST, MAP):
                 raise InvalidInputError("only text and bytes can be written raw", code="not_raw", hint="use format json")
-            return sum(file.write(piece) for piece in self._tree.content(node))
+            return sum(file.write(piece) for piece in self.tree.content(node))
         if isinstance(value, str):
             return file.write(value.encode())
         if isinstance(value, bytes):
@@ -189,13 +188,14 @@ class Snapshot:
         return value
 
     def _root(self) -> Any:
-        entry = self._tree.root
+        entry = self.tree.root
         if entry.kind == TREE:
-            return _view_or_entry(self._tree, entry)
-        return self._tree.state()
+            return _view_or_entry(self.tree, entry)
+        return self.tree.state()
 
-    def _top(self) -> Any:
-        return self._read(lambda: plain_unless_view(self._tree, self._root()))
+    def view(self) -> Any:
+        """The state as a view that reads on demand, or as a plain value when it is small."""
+        return self._read(lambda: plain_unless_view(self.tree, self._root()))
 
     def _read(self, read: Callable[[], Any]) -> Any:
         try:
@@ -217,12 +217,12 @@ class _View:
 
     def __init__(self, tree: Tree, entry: Entry, node: Node) -> None:
         self._tree = tree
-        self._entry = entry
+        self.entry = entry
         self._node = node
 
     def load(self) -> Any:
         """The whole container as plain values."""
-        return self._tree.value(self._entry)
+        return self._tree.value(self.entry)
 
     def child(self, key: Any) -> Any:
         """The value of one key or index: a view, a plain value, or the entry of a long text or bytes value."""
@@ -260,6 +260,7 @@ class ListView(_View, Sequence[Any]):
         return [plain_unless_view(self._tree, items[position - first]) for position in wanted]
 
     def child(self, key: Any) -> Any:
+        """As in `_View`, for an index."""
         if not isinstance(key, int) or isinstance(key, bool):
             raise TypeError("list indices must be integers or slices")
         index = key + len(self) if key < 0 else key
@@ -283,6 +284,7 @@ class MapView(_View, Mapping[Any, Any]):
         return plain_unless_view(self._tree, self.child(key))
 
     def child(self, key: Any) -> Any:
+        """As in `_View`, for a key."""
         found = self._tree.find(self._node, key)
         return _view_or_entry(self._tree, found) if isinstance(found, Entry) else found
 
@@ -341,9 +343,7 @@ class SnapshotDraft:
     @classmethod
     def lazy(cls, register: Register, load: Callable[[], Any]) -> SnapshotDraft:
         """A draft of a stored snapshot."""
-        draft = _LazyDraft(None, register.status, register.node, metadata_from_text(register.metadata))
-        draft._load = load
-        return draft
+        return _LazyDraft(register, load)
 
     def state_if_touched(self) -> tuple[bool, Any]:
         """Whether the state was read or replaced, and the state."""
@@ -353,21 +353,23 @@ class SnapshotDraft:
 class _LazyDraft(SnapshotDraft):
     """A draft whose state is read at the first touch."""
 
-    _load: Callable[[], Any] | None = None
-    _value: Any = None
-    _touched = False
+    def __init__(self, register: Register, load: Callable[[], Any]) -> None:
+        self._load = load
+        self._value: Any = None
+        self._touched = False
+        self.status = register.status
+        self.node = register.node
+        self.metadata = metadata_from_text(register.metadata)
 
-    @property  # type: ignore[override]
+    @property
     def state(self) -> Any:
-        if not self._touched and self._load is not None:
+        if not self._touched:
             self._value, self._touched = self._load(), True
         return self._value
 
     @state.setter
     def state(self, value: Any) -> None:
-        # The dataclass's own __init__ sets None before `_load` is known: only later assignments replace the state.
-        if self._load is not None:
-            self._value, self._touched = value, True
+        self._value, self._touched = value, True
 
     def state_if_touched(self) -> tuple[bool, Any]:
         return self._touched, self._value

@@ -1,29 +1,18 @@
-"""What the command line shows of a snapshot that the public API has no name for; the one place that looks inside.
-
-Nothing here reads more than the register and the nodes that are already needed.
-"""
+"""What several commands need of a snapshot's inside: sizes, the closure, and writing a part of it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 from snapstore.cli import paths
 from snapstore.errors import NotFoundError
 from snapstore.format import values
-
-if TYPE_CHECKING:
-    from snapstore.snapshot import Snapshot
-
-
-def view(snapshot: Snapshot) -> Any:
-    """Return the whole state as a lazy view, or as a plain value when it is small."""
-    return snapshot._top()  # noqa: SLF001 - a view of the whole state: the API has only views of its parts
+from snapstore.snapshot import ListView, MapView, Snapshot
 
 
 def size_of(element: Any) -> int:
     """Return the encoded size of a value in bytes; a lazy view knows it without reading."""
-    entry = getattr(element, "_entry", None)
-    return int(entry.length) if entry is not None else len(values.encode(element))
+    return element.entry.length if isinstance(element, ListView | MapView) else len(values.encode(element))
 
 
 def write(snapshot: Snapshot, file: BinaryIO, path: paths.Path, format: Literal["json", "msgpack", "raw"]) -> int:
@@ -38,5 +27,5 @@ def write(snapshot: Snapshot, file: BinaryIO, path: paths.Path, format: Literal[
 
 def needs(snapshot: Snapshot) -> tuple[int, int]:
     """Return how many objects a restore reads besides the register, and at most how many bytes of them."""
-    closure = snapshot._register.closure  # noqa: SLF001 - a plan needs the closure: the API restores without showing it
+    closure = snapshot.register.closure
     return len(closure), sum(ref.end - ref.start for ref in closure.values())

@@ -22,6 +22,7 @@ from snapstore.cli.session import Session
 from snapstore.errors import SnapstoreError, exit_code
 
 PROGRAM = "snapstore"
+COMPLETION_VARIABLE = "_SNAPSTORE_COMPLETE"
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
@@ -39,11 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     with contextlib.suppress(ValueError):  # not in the main thread
         signal.signal(signal.SIGTERM, _terminate)
     code = run(words)
-    # A pipe that closed may show only now; the interpreter would complain about it on its way out.
+    # A pipe that closed or a disk that is full may show only now; the interpreter would complain on its way out.
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         code = _broken_pipe()
+    except OSError as error:
+        _silence_stdout()
+        code = _unexpected(error, as_json="--json" in words)
     sys.exit(code)
 
 
@@ -52,7 +56,11 @@ def run(words: list[str]) -> int:
     as_json = "--json" in words
     session = Session()
     try:
-        result = cli.main(words, prog_name=PROGRAM, standalone_mode=False, obj=session)
+        if COMPLETION_VARIABLE in os.environ:
+            cli.main(words, prog_name=PROGRAM)  # click answers the shell and leaves
+        # Not `cli.main`: it would answer Ctrl-C and closed pipes by itself.
+        with cli.make_context(PROGRAM, words, obj=session) as context:
+            result = cli.invoke(context)
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.UsageError as error:
@@ -62,14 +70,11 @@ def run(words: list[str]) -> int:
     except SnapstoreError as error:
         return _failure(error, as_json)
     except (KeyboardInterrupt, click.Abort):
+        if sys.stderr.isatty():
+            click.echo(err=True)  # ends the line of ^C
         return _report("interrupted", "interrupted", EXIT_INTERRUPTED, as_json)
     except BrokenPipeError:
         return _broken_pipe()
-    except SystemExit as stop:
-        # click answers a closed pipe by leaving with 1 itself.
-        if isinstance(stop.__context__, BrokenPipeError):
-            return _broken_pipe()
-        raise
     except Exception as error:  # noqa: BLE001 - the last door: a person gets a sentence, not a stack
         return _unexpected(error, as_json)
     finally:
@@ -131,11 +136,16 @@ def _report(
 
 def _broken_pipe() -> int:
     """Let the rest of the output go nowhere: the reader has seen what it wanted."""
+    _silence_stdout()
+    return EXIT_BROKEN_PIPE
+
+
+def _silence_stdout() -> None:
+    """Put nothing in the place of a stdout that cannot be written, so that its buffer can be let go."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
-    return EXIT_BROKEN_PIPE
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:

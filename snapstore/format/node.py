@@ -235,7 +235,7 @@ def decode(data: bytes | memoryview, digest: bytes, frame: Segment) -> Node:
         raise _damaged(f"has a wrong shape: {error}") from error
     node = Node(kind, level, entries, identity)
     if node.digest != digest:
-        raise _damaged("does not match its digest", digest=digest.hex())
+        raise _damaged(f"does not match its digest {digest.hex()}")
     return node
 
 
@@ -263,5 +263,5 @@ def _entry(row: list[Any], place: list[int], frame: Segment) -> Entry:
     return Entry(kind, row[1], row[2], row[3], place=where)
 
 
-def _damaged(what: str, **context: object) -> CorruptionError:
-    return CorruptionError(f"tree node {what}", code="node_damaged", **context)
+def _damaged(what: str) -> CorruptionError:
+    return CorruptionError(f"a tree node {what}", code="node_damaged")

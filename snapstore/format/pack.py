@@ -4,7 +4,8 @@ Purpose: the byte layout of a pack. In order: 8 bytes of magic; zstd frames (chu
 the meta frame (the last nodes, the manifest, the directory); a 48-byte trailer.
 
 Promises: a pack is readable without its register: the directory names the manifest, the root and every
-pack that the root needs (recent ones by a short name). No frame decompresses to more than `MAX_FRAME_BYTES`, whatever its bytes say.
+pack that the root needs (recent ones by a short name). No frame decompresses to more than `MAX_FRAME_BYTES`,
+whatever its bytes say.
 
 Does not: cut, deduplicate or move bytes.
 """
@@ -50,7 +51,6 @@ branches of the run are longer than a quarter of it; then finding it takes one m
 
 MAX_FRAME_BYTES: Final = 2 * 1024 * 1024
 """The largest decompressed frame: a full frame, one chunk over, and the largest directory fit well below."""
-
 
 
 def compress_frame(data: BytesLike, *, dense: bool, prefix: BytesLike = b"") -> bytes:

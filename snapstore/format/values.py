@@ -23,9 +23,9 @@ from snapstore.errors import CorruptionError, InvalidInputError
 
 __all__ = [
     "MAX_DEPTH",
+    "MAX_ITEM_BYTES",
     "array_header",
     "bytes_header",
-    "MAX_ITEM_BYTES",
     "decode",
     "encode",
     "encode_key",
@@ -225,9 +225,7 @@ def _extend_leaf(value: Any, kind: type) -> ormsgpack.Ext:
         text = value.replace(tzinfo=None).isoformat()
         return ormsgpack.Ext(EXT_DATETIME, _pack([text, value.fold, _zone(value.tzinfo)]))
     if kind is datetime.time:
-        return ormsgpack.Ext(
-            EXT_TIME, _pack([value.replace(tzinfo=None).isoformat(), value.fold, _zone(value.tzinfo)])
-        )
+        return ormsgpack.Ext(EXT_TIME, _pack([value.replace(tzinfo=None).isoformat(), value.fold, _zone(value.tzinfo)]))
     if kind is datetime.date:
         return ormsgpack.Ext(EXT_DATE, value.isoformat().encode())
     if kind is datetime.timedelta:

@@ -136,9 +136,7 @@ class TreeBuilder:
             items.remember_front(cast("Node", entry.node), memoryview(encoded)[len(header) :])
         return entry
 
-    def _items(
-        self, value: list[Any], encoded: bytes | None, items: Items, before: Node | None, path: tuple[Any, ...]
-    ) -> None:
+    def _items(self, value: list[Any], encoded: bytes | None, items: Items, before: Node | None, path: tuple[Any, ...]) -> None:
         old_trees: Iterator[Entry] = iter(())
         start = 0
         if before is not None:
@@ -213,9 +211,7 @@ class TreeBuilder:
 
     # The old tree against the new bytes --------------------------------------------------------------------
 
-    def _prefix(
-        self, items: Items, before: Node, old: list[Entry], view: memoryview
-    ) -> tuple[list[Entry], int]:
+    def _prefix(self, items: Items, before: Node, old: list[Entry], view: memoryview) -> tuple[list[Entry], int]:
         """The leading old entries that the new content repeats, and how many items they hold.
 
         The last matching chunk is given back unless everything matched: where it ends may have depended on

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from snapstore import clock
@@ -96,7 +97,7 @@ class Committer:
         """
         created_ms = self.next_ms(self._after(what)) if created_ms is None else created_ms
         base = what.parents[0] if what.parents else None
-        return self._write_new(what, self._content(what, created_ms, base, lambda _: state), created_ms)
+        return self._write_new(what, self._content(what, created_ms, base, state), created_ms)
 
     def fork(self, what: Description, source: Head) -> Head:
         """Write the first snapshot of a new run with the source's state; reads and copies nothing of it."""
@@ -112,7 +113,7 @@ class Committer:
         old = head.register
         created_ms = self.next_ms(self._after(what)) if old.deleted else old.created_at
         base = head if head.proven or head.root is not None else self._readable(head)
-        content = self._content(what, created_ms, base or next(iter(what.parents), None), lambda _: state)
+        content = self._content(what, created_ms, base or next(iter(what.parents), None), state)
         changed_ms = self.next_ms(old.updated_at)
         txid = clock.random_hex()
         register = self._with_content(
@@ -170,14 +171,13 @@ class Committer:
         register = self._with_content(blank, what, content)
         key = names.register_key(what.id)
         body = register.encode()
-        tokens = parallel(
-            [
-                lambda: self._storage.put(content.key, content.body),
-                lambda: self._create_register(key, body, txid),
-                lambda: self._storage.put(names.change_key(what.graph, created_ms, txid, what.id), b""),
-                *(lambda edge=edge: self._storage.put(edge, b"") for edge in _edges(what, created_ms)),
-            ]
-        )
+        writes: list[Callable[[], str]] = [
+            partial(self._storage.put, content.key, content.body),
+            partial(self._create_register, key, body, txid),
+            partial(self._storage.put, names.change_key(what.graph, created_ms, txid, what.id), b""),
+            *(partial(self._storage.put, edge, b"") for edge in _edges(what, created_ms)),
+        ]
+        tokens = parallel(writes)
         return self._heads.put(Head(register, tokens[1], content.entry, proven=True))
 
     def _create_register(self, key: str, body: bytes, txid: str) -> str:
@@ -231,16 +231,14 @@ class Committer:
 
     # Content ------------------------------------------------------------------------------------------------
 
-    def _content(
-        self, what: Description, created_ms: int, base: Head | None, state: Callable[[None], Any]
-    ) -> _Content:
+    def _content(self, what: Description, created_ms: int, base: Head | None, state: Any) -> _Content:
         old = loaded_root(self._storage, base) if base is not None else None
         closure = base.register.closure if base is not None else {}
         merged = choose_merges(usage_of_root(old), closure) if old is not None else frozenset[int]()
         uploads = Uploads(self._storage)
         big = sum(1 for ref in closure.values() if ref.size >= BIG_PACK_BYTES)
         packs = PackBuilder(max(closure, default=0) + 1, uploads.add, big)
-        built = TreeBuilder(packs, old, merged).build(state(None))
+        built = TreeBuilder(packs, old, merged).build(state)
         if built.root.node is not None:
             packs.add_nodes(built.root.node)
         uploads.finish()
@@ -284,9 +282,7 @@ class Committer:
             what.id, what.run, what.graph, what.node, _parent_refs(what), created_ms, what.metadata, old.digest, root
         ).encode()
         packs = PackBuilder(max(old.closure) + 1, lambda _ordinal, _body: None)
-        finished = packs.finish(
-            manifest, root_entry(old.root, old.size_bytes), lambda: old.closure, names.run_folder(what.run)
-        )
+        finished = packs.finish(manifest, root_entry(old.root, old.size_bytes), lambda: old.closure, names.run_folder(what.run))
         key = names.pack_key(what.run, created_ms, what.id, _first_parent(what), clock.random_hex())
         main = _main_ref(finished.ordinal, key, len(finished.body), finished.meta_offset)
         closure = {**old.closure, finished.ordinal: main}
@@ -329,7 +325,6 @@ class Committer:
 
 
 def _manifest(what: Description, created_ms: int, root: Entry, digest: str, size_bytes: int) -> bytes:
-    kind = "leaf" if root.kind == LEAF else "node"
     return Manifest(
         what.id,
         what.run,
@@ -339,7 +334,7 @@ def _manifest(what: Description, created_ms: int, root: Entry, digest: str, size
         created_ms,
         what.metadata,
         digest,
-        Root(root.digest.hex(), kind, size_bytes),
+        Root(root.digest.hex(), "leaf" if root.kind == LEAF else "node", size_bytes),
     ).encode()
 
 
@@ -358,10 +353,7 @@ def _first_parent(what: Description) -> str | None:
 
 def _edges(what: Description, created_ms: int) -> list[str]:
     """Empty objects that name further parents, so that one listing of a run shows its whole graph."""
-    return [
-        names.pack_key(what.run, created_ms, what.id, parent.register.id, clock.random_hex())
-        for parent in what.parents[1:]
-    ]
+    return [names.pack_key(what.run, created_ms, what.id, parent.register.id, clock.random_hex()) for parent in what.parents[1:]]
 
 
 def _main_ref(ordinal: int, key: str, size: int, start: int) -> PackRef:

@@ -6,6 +6,7 @@ by item. So an appended message is one addition, and an insertion does not show 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -87,9 +88,9 @@ class _Comparison:
             yield Change(path, "changed", old, new)
 
     def _maps(self, path: tuple[Any, ...], old: dict[Any, Any], new: dict[Any, Any]) -> Iterator[Change]:
-        for key in old:
+        for key, value in old.items():
             if key not in new:
-                yield Change((*path, key), "removed", _load(self._old, old[key]), None)
+                yield Change((*path, key), "removed", _load(self._old, value), None)
         for key, value in new.items():
             if key not in old:
                 yield Change((*path, key), "added", None, _load(self._new, value))
@@ -197,4 +198,6 @@ def _same(old: Any, new: Any) -> bool:
         return list(old) == list(new) and all(_same(old[key], new[key]) for key in old)
     if type(old) in (list, tuple):
         return len(old) == len(new) and all(map(_same, old, new))
-    return bool(old == new or (old != old and new != new))
+    if type(old) is float and math.isnan(old):
+        return math.isnan(new)
+    return bool(old == new)

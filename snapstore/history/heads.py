@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from snapstore import clock
 from snapstore.errors import CorruptionError, NotFoundError
 from snapstore.format import names
 from snapstore.format.node import LEAF, TREE, Entry
 from snapstore.format.register import PreviousVersion, Register, RootRef
-from snapstore.history.tree import Tree
+from snapstore.history.tree import EAGER_BYTES, Tree
 from snapstore.packs.reader import PackReader
 from snapstore.storage.protocol import Storage
 
-__all__ = ["EAGER_BYTES", "Head", "HeadCache", "loaded_root", "read_head", "root_entry", "tree_of", "wait_for_pack"]
-
-EAGER_BYTES = 4 * 1024 * 1024
-"""A closure up to this size is read together with the snapshot, because its state is wanted in most cases."""
+__all__ = ["EAGER_BYTES", "Head", "HeadCache", "Reading", "loaded_root", "read_head", "root_entry", "tree_of", "wait_for_pack"]
 
 HEADS_KEPT = 64
 """Heads that a process keeps; neighbours share their nodes, so this is a few megabytes at most."""
@@ -117,6 +115,33 @@ def loaded_root(storage: Storage, head: Head) -> Entry:
     if entry.kind == TREE:
         PackReader(storage, register.closure).load_tree(entry)
     return entry
+
+
+class Reading:
+    """A stored state that is read at most once, and the head that a write over it starts from.
+
+    Args:
+        storage: the archive's storage.
+        head: of a live snapshot.
+    """
+
+    def __init__(self, storage: Storage, head: Head) -> None:
+        self._head = head
+        self._tree = tree_of(storage, head.register)
+        self._read = False
+
+    def state(self) -> Any:
+        """The whole state."""
+        self._read = True
+        return self._tree.state()
+
+    def head(self) -> Head:
+        """The head, with the nodes of its tree if the state has been read."""
+        if not self._read or self._head.root is not None:
+            return self._head
+        # Their frames have just been read: this asks for nothing.
+        self._tree.reader.load_tree(self._tree.root)
+        return replace(self._head, root=self._tree.root, proven=True)
 
 
 def wait_for_pack(attempt: int) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain, islice
 
@@ -49,7 +48,7 @@ def latest_of_run(storage: Storage, run: str, node: str | None = None) -> tuple[
     return None
 
 
-def _look(
+def _look(  # noqa: PLR0917 - what the listing told, part by part
     storage: Storage, run: str, entry: RunEntry, key: str, size: int, node: str | None, page: dict[str, ObjectInfo]
 ) -> tuple[Head, PackReader | None] | None:
     try:

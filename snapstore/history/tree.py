@@ -11,7 +11,10 @@ from snapstore.format import values
 from snapstore.format.node import INLINE, LEAF, TREE, Entry, Node, Segment, scan, segments, value_header
 from snapstore.packs.reader import PackReader
 
-__all__ = ["Tree"]
+__all__ = ["EAGER_BYTES", "Tree"]
+
+EAGER_BYTES = 4 * 1024 * 1024
+"""A closure up to this size is read together with the snapshot, because its state is wanted in most cases."""
 
 HOLD_BYTES = 64 * 1024 * 1024
 """Closures up to this size are read whole in one round trip; larger ones are streamed, a node at a time."""
@@ -52,7 +55,7 @@ class Tree:
             for _ in self.stream():
                 pass
             raise self._wrong_state()
-        self.reader.release_packs()
+        self._let_go()
         return data
 
     def _gather(self, kind: int, place: tuple[Segment, ...], parts: list[bytes | memoryview]) -> None:
@@ -82,6 +85,11 @@ class Tree:
         if kind == TREE:
             parts[header] = value_header(of_value, count, length)
 
+    def _let_go(self) -> None:
+        # Small closures stay at hand for partial reads that may follow.
+        if self.reader.needed_bytes > EAGER_BYTES:
+            self.reader.release_packs()
+
     def _wrong_state(self) -> CorruptionError:
         return CorruptionError("the state does not match its digest", code="state_damaged", expected_digest=self.digest)
 
@@ -95,7 +103,7 @@ class Tree:
             yield last
             whole.update(piece)
             last = piece
-        self.reader.release_packs()
+        self._let_go()
         if whole.digest().hex() != self.digest:
             raise self._wrong_state()
         yield last
@@ -153,10 +161,11 @@ class Tree:
             below: list[tuple[Entry, int]] = []
             self.reader.load_nodes(entry for entry, _ in level)
             for parent, position in level:
+                first = position
                 for entry in cast("Node", parent.node).entries:
-                    if position < stop and position + entry.count > start:
-                        below.append((entry, position))
-                    position += entry.count
+                    if first < stop and first + entry.count > start:
+                        below.append((entry, first))
+                    first += entry.count
             if not below or cast("Node", level[0][0].node).level == 0:
                 return below
             level = below

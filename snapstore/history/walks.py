@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from snapstore.errors import CorruptionError, NotFoundError
 from snapstore.format import names
@@ -71,9 +72,13 @@ def entries_of(rows: Iterable[ObjectInfo]) -> Iterator[RunEntry]:
 def live_heads(storage: Storage, run: str, entries: Iterable[RunEntry]) -> list[Head | None]:
     """The heads behind entries of a run, None for what does not count: two round trips for all."""
     listed = list(entries)
-    ids = parallel([lambda entry=entry: snapshot_id(storage, entry) for entry in listed])
-    found = parallel([lambda one=one: read_head(storage, one) if one is not None else None for one in ids])
+    ids = parallel([partial(snapshot_id, storage, entry) for entry in listed])
+    found = parallel([partial(_head_of, storage, one) for one in ids])
     return [head if head is not None and counts(head, run, entry) else None for head, entry in zip(found, listed, strict=True)]
+
+
+def _head_of(storage: Storage, id: str | None) -> Head | None:
+    return read_head(storage, id) if id is not None else None
 
 
 def snapshot_id(storage: Storage, entry: RunEntry) -> str | None:
@@ -174,7 +179,7 @@ def _heads(storage: Storage, keys: list[str]) -> list[Head]:
             return None
         return Head(Register.decode(stored.data), stored.version)
 
-    return [head for head in parallel([lambda key=key: read(key) for key in keys]) if head is not None]
+    return [head for head in parallel([partial(read, key) for key in keys]) if head is not None]
 
 
 def _of_graph(heads: list[Head], graph: str) -> list[Head]:

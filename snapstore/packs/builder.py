@@ -106,9 +106,7 @@ class PackBuilder:
             self._close_frame()
         self._add_node(root)
 
-    def finish(
-        self, manifest: bytes, root: Entry, closure: Callable[[], Mapping[int, PackRef]], folder: str = ""
-    ) -> Finished:
+    def finish(self, manifest: bytes, root: Entry, closure: Callable[[], Mapping[int, PackRef]], folder: str = "") -> Finished:
         """Close the main pack.
 
         Args:
@@ -163,7 +161,7 @@ class PackBuilder:
     def _locate(self, entry: Entry) -> tuple[Segment, ...]:
         return tuple(self._resolve(segment) for segment in entry.place)
 
-    def _resolve(self, segment: Segment) -> Segment:
+    def _resolve(self, segment: Segment | _Pending) -> Segment:
         if not isinstance(segment, _Pending):
             return segment
         frame = segment.frame

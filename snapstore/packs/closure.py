@@ -75,9 +75,7 @@ def merge_usage(into: Usage, other: Usage) -> None:
     """Add `other` to `into`."""
     for ordinal, (live, start, end) in other.items():
         known = into.get(ordinal)
-        into[ordinal] = (
-            (live, start, end) if known is None else (known[0] + live, min(known[1], start), max(known[2], end))
-        )
+        into[ordinal] = (live, start, end) if known is None else (known[0] + live, min(known[1], start), max(known[2], end))
 
 
 def choose_merges(usage: Usage, closure: Mapping[int, PackRef]) -> frozenset[int]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from snapstore.digest import digest
 from snapstore.errors import CorruptionError, NotFoundError
@@ -65,7 +66,7 @@ class PackReader:
     def load_packs(self) -> None:
         """Read the needed part of every pack that is not held yet, all at the same time."""
         missing = [ref for ref in self.closure.values() if ref.ordinal not in self._held]
-        for ref, (start, data) in zip(missing, parallel([self._pack_call(ref) for ref in missing]), strict=True):
+        for ref, (start, data) in zip(missing, parallel([partial(self._needed, ref) for ref in missing]), strict=True):
             self.hold(ref.ordinal, start, data)
 
     def release_packs(self) -> None:
@@ -86,7 +87,7 @@ class PackReader:
         if not wanted:
             return
         plan = [(self._ref(ordinal), sorted(ranges)) for ordinal, ranges in sorted(wanted.items())]
-        read = parallel([lambda ref=ref, ranges=ranges: self._ranges(ref, ranges) for ref, ranges in plan])
+        read = parallel([partial(self._ranges, ref, ranges) for ref, ranges in plan])
         for (ref, ranges), parts in zip(plan, read, strict=True):
             for (offset, size), data in zip(ranges, parts, strict=True):
                 key = (ref.ordinal, offset, size)
@@ -203,25 +204,23 @@ class PackReader:
             raise CorruptionError("the tree names a pack outside its closure", code="closure_damaged", ordinal=ordinal)
         return ref
 
-    def _pack_call(self, ref: PackRef) -> Callable[[], tuple[int, bytes]]:
-        def call() -> tuple[int, bytes]:
-            if (ref.end - ref.start) * 2 < ref.size:
-                return ref.start, self._ranges(ref, [(ref.start, ref.end - ref.start)])[0]
-            try:
-                data = self._storage.get(ref.key).data
-            except NotFoundError as error:
-                raise _missing(ref) from error
-            if len(data) != ref.size:
-                raise CorruptionError(
-                    "a pack has another size than it was written with",
-                    code="pack_damaged",
-                    key=ref.key,
-                    size_bytes=len(data),
-                    expected_bytes=ref.size,
-                )
-            return 0, data
-
-        return call
+    def _needed(self, ref: PackRef) -> tuple[int, bytes]:
+        """The part of a pack that the snapshot needs, and where it begins; the whole when that is half of it or more."""
+        if (ref.end - ref.start) * 2 < ref.size:
+            return ref.start, self._ranges(ref, [(ref.start, ref.end - ref.start)])[0]
+        try:
+            data = self._storage.get(ref.key).data
+        except NotFoundError as error:
+            raise _missing(ref) from error
+        if len(data) != ref.size:
+            raise CorruptionError(
+                "a pack has another size than it was written with",
+                code="pack_damaged",
+                key=ref.key,
+                size_bytes=len(data),
+                expected_bytes=ref.size,
+            )
+        return 0, data
 
     def _ranges(self, ref: PackRef, ranges: list[tuple[int, int]]) -> list[bytes]:
         try:

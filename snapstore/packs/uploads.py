@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from snapstore import clock
 from snapstore.format import names
 from snapstore.format.register import PackRef
@@ -34,4 +36,4 @@ class Uploads:
     def finish(self) -> None:
         """Send what waits; returns when everything is stored."""
         waiting, self._waiting = self._waiting, []
-        parallel([lambda key=key, body=body: self._storage.put(key, body) for key, body in waiting])
+        parallel([partial(self._storage.put, key, body) for key, body in waiting])

@@ -29,6 +29,7 @@ class MemoryStorage:
 
     def __init__(self, name: str = "", *, read_only: bool = False) -> None:
         self.url = f"memory://{name}"
+        self.endpoint = "memory://"
         self.read_only = read_only
         self._lock = threading.Lock()
         self._objects: dict[str, _Object] = {}

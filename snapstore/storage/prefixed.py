@@ -24,7 +24,8 @@ class Prefixed(WrappedStorage):
     @property
     def url(self) -> str:
         """The inner url with the prefix behind it."""
-        return f"{self.inner.url.rstrip('/')}/{self.prefix.rstrip('/')}"
+        above = self.inner.url
+        return f"{above}{'' if above.endswith('/') else '/'}{self.prefix[:-1]}"
 
     def get(self, key: str) -> Stored:
         """See `Storage.get`."""

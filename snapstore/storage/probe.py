@@ -95,7 +95,8 @@ class ProbeResult:
 
 def endpoint(storage: Storage) -> str:
     """Return the name of the server behind a storage: what one probe says holds for everything there."""
-    return str(getattr(innermost(storage), "endpoint", storage.url))
+    backend = innermost(storage)
+    return str(getattr(backend, "endpoint", backend.url))
 
 
 def innermost(storage: Storage) -> Storage:
@@ -155,6 +156,7 @@ class _Probe:
         self.rounds = rounds
         self.writers = writers
         self.prefix = f"probe/{clock.random_hex()}/"
+        self.named: set[str] = set()
         self.etag_style = "quoted"
         self.passed: dict[str, bool] = {}
         self.problems: list[str] = []
@@ -189,10 +191,15 @@ class _Probe:
     def clean_up(self) -> None:
         """Delete what was written. Failing to do so is no result of the probe, and leaves only a few small objects."""
         with contextlib.suppress(SnapstoreError):
-            self.storage.delete_many([row.key for row in self.storage.list(self.prefix)])
+            # Both what is listed and what was named: the listing itself may be what is wrong.
+            listed = {row.key for row in self.storage.list(self.prefix)}
+            self.storage.delete_many(sorted(listed | self.named))
 
     def key(self, name: str) -> str:
-        return self.prefix + name
+        """Return a key below our prefix, and remember it for the end."""
+        key = self.prefix + name
+        self.named.add(key)
+        return key
 
     def body(self, name: str) -> bytes:
         """Return bytes that no other write has: equal ones could not be told apart."""
@@ -209,8 +216,8 @@ class _Probe:
         expect(parts == right, "parts of an object are read wrongly")
 
     def check_list(self) -> None:
-        prefix = self.key("list/")
-        keys = [f"{prefix}{name}" for name in ("a", "b-c", "b/c", "b0", "c")]
+        prefix = f"{self.prefix}list/"
+        keys = [self.key(f"list/{name}") for name in ("a", "b-c", "b/c", "b0", "c")]
         for key in reversed(keys):
             self.storage.put(key, b"x")
         expect(self._listed(prefix) == keys, "a listing misses what was just written, or is not in byte order")

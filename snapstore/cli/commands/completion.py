@@ -6,7 +6,7 @@ import click
 
 from snapstore.cli.options import CommandWithCommonOptions
 
-_VARIABLE = "_SNAPSTORE_COMPLETE"
+_VARIABLE = "_SNAPSTORE_COMPLETE"  # the one that `main` looks for
 
 
 @click.command("completion", cls=CommandWithCommonOptions, short_help="Print the completion script of a shell.")

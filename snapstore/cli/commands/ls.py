@@ -31,7 +31,7 @@ def command(ctx: click.Context, *, snapshot: str | None, run: str | None, graph:
         return
     found, path = resolve.snapshot_and_path(archive, snapshot, run=run)
     wanted = _DEFAULT_ELEMENTS if limit is None else limit
-    _print_elements(session, paths.follow(found, path) if path else inside.view(found), path, wanted)
+    _print_elements(session, paths.follow(found, path) if path else found.view(), path, wanted)
 
 
 def _print_runs(session: Session, runs: list[overview.RunFacts], limit: int | None) -> None:

@@ -63,6 +63,7 @@ class TestPrefixed:
         outer.put("a", b"1")
         assert [row.key for row in inner.list("")] == ["ns/7/a"]
         assert outer.url == "memory://x/ns/7"
+        assert Prefixed(MemoryStorage(), "a/").url == "memory://a"
 
     def test_nobody_climbs_out(self) -> None:
         outer = Prefixed(MemoryStorage(), "ns/7/")
