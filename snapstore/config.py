@@ -12,7 +12,6 @@ __all__ = [
     "CHUNK_MEAN_BYTES",
     "CHUNK_MIN_BYTES",
     "DEFAULT_TIMEOUT_S",
-    "DENSE_BYTES",
     "INLINE_BYTES",
     "ITEM_MAX_BYTES",
     "NODE_MAX_ENTRIES",
@@ -54,10 +53,6 @@ SEGMENTS_MAX: Final = 16
 
 PACK_BYTES: Final = 16 * 1024 * 1024
 """A save's chunks beyond this go to further packs, which bounds memory and the size of one request."""
-
-DENSE_BYTES: Final = 1024 * 1024
-"""The first bytes of a save are compressed at level 9, what follows at level 3: most saves are small and stay for
-good, so 4 % fewer bytes are worth a millisecond; a large one has to be fast."""
 
 PACKS_PER_SIZE: Final = 12
 """After so many full packs in a lineage the next ones are twice as large: 64 packs then hold any state."""

@@ -5,9 +5,14 @@ from __future__ import annotations
 from typing import Any, BinaryIO, Literal
 
 from snapstore.cli import paths
-from snapstore.errors import NotFoundError
+from snapstore.errors import InvalidInputError, NotFoundError
 from snapstore.format import values
 from snapstore.snapshot import ListView, MapView, Snapshot
+
+_HINTS = {
+    "not_json": "use --format msgpack, or name a part of it: SNAP:PATH",
+    "not_raw": "use --format json or msgpack, or name a text or bytes value: SNAP:PATH",
+}
 
 
 def size_of(element: Any) -> int:
@@ -16,12 +21,13 @@ def size_of(element: Any) -> int:
 
 
 def write(snapshot: Snapshot, file: BinaryIO, path: paths.Path, format: Literal["json", "msgpack", "raw"]) -> int:
-    """Write the value at a path as `Snapshot.write_to` does; an error names the path as it was typed."""
+    """Write the value at a path as `Snapshot.write_to` does; errors speak of what was typed."""
     try:
         return snapshot.write_to(file, path=path, format=format)
-    except NotFoundError as error:
+    except (NotFoundError, InvalidInputError) as error:
         if error.code == "path_not_found":
             error.context["path"] = paths.format(path)
+        error.hint = _HINTS.get(error.code, error.hint)
         raise
 
 

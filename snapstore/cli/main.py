@@ -84,6 +84,9 @@ def run(words: list[str]) -> int:
 
 def _usage(error: click.UsageError, as_json: bool) -> int:
     message = error.format_message()
+    if isinstance(error, click.exceptions.NoArgsIsHelpError) and not as_json:
+        click.echo(message, err=True)
+        return EXIT_USAGE
     if as_json:
         return _report(message, "usage", EXIT_USAGE, as_json)
     context = error.ctx

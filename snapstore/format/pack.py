@@ -40,7 +40,8 @@ _END: Final = b"1KPS"
 TRAILER_BYTES: Final = 48
 """Meta frame offset (8 bytes) and size (4), BLAKE3 of all bytes before the digest (32), end magic (4)."""
 
-_DENSE_LEVEL: Final = 9
+_LEVELS: Final = ((1024 * 1024, 9), (64 * 1024 * 1024, 3), (2**63, 1))
+"""Up to so many bytes of one save, this level of zstd: 90, 350 and 460 MB/s on agents' text."""
 
 FRAME_BYTES: Final = 256 * 1024
 """A chunk frame is closed once it holds this much. Alone, 4 KB chunks take 1.4 to 3 times the bytes."""
@@ -53,15 +54,17 @@ MAX_FRAME_BYTES: Final = 2 * 1024 * 1024
 """The largest decompressed frame: a full frame, one chunk over, and the largest directory fit well below."""
 
 
-def compress_frame(data: BytesLike, *, dense: bool, prefix: BytesLike = b"") -> bytes:
+def compress_frame(data: BytesLike, saved_bytes: int = 0, prefix: BytesLike = b"") -> bytes:
     """One frame of a pack.
 
     Args:
         data: its content.
-        dense: trade time for 4 % fewer bytes; readers see no difference.
+        saved_bytes: what the save has stored so far, which decides the level: most saves are small and stay for good,
+            so 4 % fewer bytes are worth a millisecond; a large one has to be fast. Readers see no difference.
         prefix: the part of a chunk that stands before `data`, when the frame holds the rest of a growing chunk.
     """
-    return frames.compress(data, _DENSE_LEVEL if dense else frames.LEVEL, prefix=prefix)
+    level = next(level for limit, level in _LEVELS if saved_bytes <= limit)
+    return frames.compress(data, level, prefix=prefix)
 
 
 def decompress_frame(data: BytesLike, prefix: BytesLike = b"") -> bytes:
@@ -69,12 +72,11 @@ def decompress_frame(data: BytesLike, prefix: BytesLike = b"") -> bytes:
     return frames.decompress(data, MAX_FRAME_BYTES, "pack frame", prefix=prefix)
 
 
-def seal(body: bytearray, meta_offset: int, meta_size: int) -> bytes:
+def seal(body: bytearray, meta_offset: int, meta_size: int) -> None:
     """Append the trailer to a finished body (magic, frames); `meta_size` 0 when there is no meta frame."""
     body += meta_offset.to_bytes(8) + meta_size.to_bytes(4)
     body += digest(body)
     body += _END
-    return bytes(body)
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ class _Content:
     """The packs of one save, ready to be written; further packs are uploaded already."""
 
     key: str
-    body: bytes
+    body: bytearray
     closure: dict[int, PackRef]
     manifest: ManifestRef
     entry: Entry | None

@@ -6,10 +6,13 @@ from collections.abc import Callable
 
 from snapstore.config import CHUNK_MAX_BYTES, INLINE_BYTES
 from snapstore.digest import hasher
-from snapstore.format.node import INLINE, LEAF, MAP, Entry, Front, Node
+from snapstore.format.node import INLINE, LEAF, LIST, MAP, Entry, Front, Node
 from snapstore.history.cutting import closes_chunk
 
 __all__ = ["Items"]
+
+FRONT_RAW_BYTES = 8 * 1024 * 1024
+"""Long texts and bytes have few chunks for their size: one more pass over them would cost more than it saves."""
 
 Store = Callable[[bytes | memoryview, int, dict[bytes, Entry], Entry | None], Entry]
 """Gives the entry for a chunk: its bytes, its number of items, old chunks of the container, the old last chunk."""
@@ -47,7 +50,7 @@ class Items:
     def remember_front(self, root: Node, content: memoryview) -> None:
         """Keep one digest of all but the last entry, for the next save that continues this one."""
         length = root.length - self.entries[-1].length
-        if root.front is not None or not length:
+        if root.front is not None or not length or (root.kind not in (LIST, MAP) and length > FRONT_RAW_BYTES):
             return
         state, done = self._front
         if done > length:

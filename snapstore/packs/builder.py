@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from snapstore.config import DENSE_BYTES, PACK_BYTES, PACKS_PER_SIZE
+from snapstore.config import PACK_BYTES, PACKS_PER_SIZE
 from snapstore.format.node import NODE, SAME_FRAME, TREE, Entry, Node, Segment
 from snapstore.format.pack import FRAME_BYTES, MAGIC, Directory, compress_frame, seal
 from snapstore.format.register import PackRef
@@ -51,7 +51,7 @@ class Finished:
     """
 
     ordinal: int
-    body: bytes
+    body: bytearray
     meta_offset: int
     meta_size: int
 
@@ -66,7 +66,7 @@ class PackBuilder:
             64 packs hold any state.
     """
 
-    def __init__(self, next_ordinal: int, emit: Callable[[int, bytes], None], big_packs: int = 0) -> None:
+    def __init__(self, next_ordinal: int, emit: Callable[[int, bytearray], None], big_packs: int = 0) -> None:
         self._ordinal = next_ordinal
         self._emit = emit
         self._big_packs = big_packs
@@ -120,13 +120,14 @@ class PackBuilder:
             self._touched.append(root)
         directory = Directory.of(self._ordinal, manifest, self._locate(root), closure(), folder)
         nodes = b"".join(self._parts)
-        meta = compress_frame(directory.encode(nodes), dense=True)
+        meta = compress_frame(directory.encode(nodes))
         offset = len(self._body)
         self._settle_frame(meta)
         for entry in self._touched:
             entry.place = tuple(self._resolve(segment) for segment in entry.place)
         self._touched.clear()
-        return Finished(self._ordinal, seal(self._body, offset, len(meta)), offset, len(meta))
+        seal(self._body, offset, len(meta))
+        return Finished(self._ordinal, self._body, offset, len(meta))
 
     @property
     def ordinal(self) -> int:
@@ -170,8 +171,7 @@ class PackBuilder:
         return (frame.ordinal, frame.offset, frame.size, segment.inner, segment.length)
 
     def _close_frame(self, prefix: bytes | memoryview = b"") -> None:
-        dense = self.added_bytes <= DENSE_BYTES
-        self._settle_frame(compress_frame(b"".join(self._parts), dense=dense, prefix=prefix))
+        self._settle_frame(compress_frame(b"".join(self._parts), self.added_bytes, prefix))
 
     def _settle_frame(self, compressed: bytes) -> None:
         frame = self._frame
@@ -181,7 +181,8 @@ class PackBuilder:
 
     def _close_full_pack(self) -> None:
         if len(self._body) >= PACK_BYTES << (self._big_packs // PACKS_PER_SIZE):
-            self._emit(self._ordinal, seal(self._body, 0, 0))
+            seal(self._body, 0, 0)
+            self._emit(self._ordinal, self._body)
             self._ordinal += 1
             self._big_packs += 1
             self._body = bytearray(MAGIC)

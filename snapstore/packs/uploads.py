@@ -21,10 +21,10 @@ class Uploads:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._waiting: list[tuple[str, bytes]] = []
+        self._waiting: list[tuple[str, bytearray]] = []
         self.packs: dict[int, PackRef] = {}
 
-    def add(self, ordinal: int, body: bytes) -> None:
+    def add(self, ordinal: int, body: bytearray) -> None:
         """Take one pack."""
         key = names.extra_pack_key(clock.random_hex())
         folder, _, name = key.rpartition("/")

@@ -33,8 +33,11 @@ def answer_of(error: BaseException) -> tuple[int, str, str] | None:
         response = getattr(link, "response", None)
         if isinstance(response, dict) and "Error" in response:
             status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            details = response["Error"]
-            return int(status), str(details.get("Code", "")), str(details.get("Message", ""))
+            code, message = str(response["Error"].get("Code", "")), str(response["Error"].get("Message", ""))
+            if not code:  # a body that botocore could not read
+                return int(status), "", "not an answer of an object store"
+            # botocore makes up a numeric code when there was no body, as in every answer to HEAD.
+            return (int(status), "", "") if code.isdigit() else (int(status), code, message)
     return None
 
 

@@ -58,6 +58,12 @@ MULTIPART_BYTES: Final = 256 * 1024 * 1024
 # botocore renews keys at the latest ten minutes before they expire, so keys this fresh never expire in our hands.
 CREDENTIALS_LIFE: Final = timedelta(minutes=5)
 
+CREDENTIALS_HINTS: Final = {
+    "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or log in with `aws sso login`",
+    "gs": "set GOOGLE_APPLICATION_CREDENTIALS, or log in with `gcloud auth application-default login`",
+    "az": "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or log in with `az login`",
+}
+
 # obstore has its own tree, but a missing object is Python's FileNotFoundError.
 _FAILURES: Final = (obstore.exceptions.BaseError, OSError, NotImplementedError)
 
@@ -297,6 +303,10 @@ class ObjectStorage:
     def _failure(self, error: BaseException, key: str | None, *, wanted: int = 1) -> SnapstoreError:
         """Return our error for one of obstore's. Raised `from None`, because obstore's text may hold a signed url."""
         text = str(error)
+        if re.search(r"credential provider|TokenRequest|//169\.254\.", text):
+            # The request was about credentials, to the machine's metadata service or to a token service.
+            kind = re.search(r"credential provider: (\w{1,60})", text)
+            return _no_credentials(None, kind[1] if kind else "none found", CREDENTIALS_HINTS[self._kind])
         status = re.search(r"status code: (\d{3})", text)
         if status is not None:
             server_code, message = server_answer(text[status.end() :].partition("\n\nDebug source")[0].partition(":")[2])
@@ -331,9 +341,6 @@ def _transport_failure(text: str, *, url: str, endpoint: str, key: str | None) -
     """Return our error for a request that got no answer, or one that made no sense; by the words of obstore's text."""
     context: dict[str, Any] = {} if key is None else {"key": key}
     context["url"] = url
-    if "credential provider" in text:
-        kind = re.search(r"credential provider: (\w{1,60})", text)
-        return _no_credentials(None, kind[1] if kind else "the search failed")
     if "kind: Connect" in text or "ConnectError" in text:
         tls = "InvalidContentType" in text or "certificate" in text.lower()
         reason = (
@@ -465,7 +472,6 @@ class ProfileCredentials:
         }
 
 
-def _no_credentials(profile: str | None, reason: str) -> StorageError:
-    hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or log in with `aws sso login`"
+def _no_credentials(profile: str | None, reason: str, hint: str = CREDENTIALS_HINTS["s3"]) -> StorageError:
     context: dict[str, Any] = {} if profile is None else {"profile": profile}
     return StorageError("no usable credentials", code="credentials_invalid", hint=hint, reason=reason, **context)

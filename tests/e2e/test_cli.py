@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,7 @@ def test_init_creates_once_and_says_how_to_go_on(tmp_path: Path) -> None:
     second = shell("-r", "here", "init", "--json").json()
     assert (second["id"], second["created"]) == (first["id"], False)
     assert "SNAPSTORE_REPOSITORY" in shell("init", "there").err
+    assert shell("init", "memory://x", ok=False).code == 2
 
 
 def test_an_archive_is_named_by_option_environment_or_file(tmp_path: Path) -> None:
@@ -363,6 +366,22 @@ def test_version_help_and_completion(tmp_path: Path) -> None:
     assert shell("completion", "cmd", ok=False).code == 2
     shell.variables |= {"_SNAPSTORE_COMPLETE": "bash_complete", "COMP_WORDS": "snapstore re", "COMP_CWORD": "1"}
     assert shell().out == "plain,restore\n"
+
+
+def test_help_loads_nothing_that_it_does_not_need(tmp_path: Path) -> None:
+    code = """
+import sys
+from snapstore.cli.main import run
+assert run(["--help"]) == 0
+heavy = {"rich", "snapstore.archive", "snapstore.importers", "obstore", "ormsgpack", "zstandard", "blake3"}
+heavy |= {name for name in sys.modules if name.startswith("snapstore.cli.commands")}
+print(sorted(heavy & set(sys.modules)), file=sys.stderr)
+"""
+    shell = Shell(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=shell.environment(), timeout=60, check=True
+    )
+    assert done.stderr.strip() == "[]"
 
 
 def test_doctor_finds_what_is_wrong_and_shows_no_secret(shell: Shell) -> None:

@@ -20,6 +20,8 @@ def command(ctx: click.Context, *, url: str | None) -> None:
     """
     session = session_of(ctx)
     session.repo = url or session.repo
+    if session.repository().startswith("memory:"):
+        raise click.UsageError("an archive in memory ends with this command; name a folder or a bucket")
     try:
         archive, created = session.open(), False
     except NotFoundError:

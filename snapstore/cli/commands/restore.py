@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _JSON_GROWTH = 2.0
 """JSON of agent states takes 1.1 to 1.3 times their MessagePack; escapes of control characters up to 6 times."""
 
+_PREFIX_CHARS = 40
+"""Characters of the target's name in that of the temporary file: 255 bytes are a name's limit on most systems."""
+
 _SLOW_BYTES = 64 * 1024 * 1024
 """Smaller states are there before a progress bar is drawn."""
 
@@ -145,7 +148,10 @@ def check_target(target: Path, needed_bytes: int, *, force: bool) -> None:
 @contextlib.contextmanager
 def new_file(target: Path, *, force: bool) -> Iterator[BinaryIO]:
     """Open a temporary file beside `target` that takes its name when the block succeeds, and goes away otherwise."""
-    handle, name = tempfile.mkstemp(prefix=f".{target.name[:80]}.", suffix=".part", dir=target.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name[:_PREFIX_CHARS]}.", suffix=".part", dir=target.parent)
+    except PermissionError as error:
+        raise StorageError("this folder cannot be written", code="permission_denied", folder=str(target.parent)) from error
     temporary = Path(name)
     try:
         with os.fdopen(handle, "w+b") as file:

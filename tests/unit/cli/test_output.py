@@ -70,8 +70,8 @@ def test_cut_text_fits_and_is_printable(text: str, columns: int) -> None:
 class Screen(Session):
     """A session on a terminal of 60 columns, without colours."""
 
-    on_terminal = True  # type: ignore[assignment]
-    colored = False  # type: ignore[assignment]
+    on_terminal = True
+    colored = False
 
 
 def test_a_table_is_aligned_and_cut_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

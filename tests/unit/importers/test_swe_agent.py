@@ -15,7 +15,7 @@ from snapstore.importers import Source
 from snapstore.importers.service import find_sources
 from snapstore.importers.swe_agent import SUFFIXES, read
 
-DOCUMENT = {
+DOCUMENT: dict[str, Any] = {
     "environment": "main",
     "trajectory": [{"action": "ls -F\n"}, {"action": ""}, {"action": "submit", "role": "x"}],
     "history": [{"role": "system"}],
@@ -40,7 +40,7 @@ def test_states_are_beginnings_of_the_document(source: Callable[..., Source]) ->
 
 
 def test_a_longer_trajectory_of_the_same_name_continues_the_run(source: Callable[..., Source]) -> None:
-    longer: dict[str, Any] = {**DOCUMENT, "trajectory": [*DOCUMENT["trajectory"], {"action": "ls"}]}  # type: ignore[misc]
+    longer = {**DOCUMENT, "trajectory": [*DOCUMENT["trajectory"], {"action": "ls"}]}
     short, long = list(read(source(DOCUMENT))), list(read(source(longer)))
     assert [step.id for step in short[:2]] == [step.id for step in long[:2]]
     assert short[2].id != long[2].id, "the end holds the rest of its document, the step on the way does not"

@@ -28,6 +28,10 @@ class FakeServer(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.reset()
+
+    def reset(self) -> None:
+        """Be a new, empty server that behaves."""
         self.objects: dict[str, tuple[bytes, int]] = {}
         self.lock = threading.Lock()
         self.generation = 100
@@ -109,7 +113,11 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             for key in keys:
                 self.server.objects.pop(key, None)
-        self.send(200 if self.command == "POST" else 204, b"<DeleteResult></DeleteResult>" if self.command == "POST" else b"", {})
+        rows = "".join(f"<Deleted><Key>{escape(key)}</Key></Deleted>" for key in keys)
+        if self.command == "POST":
+            self.send(200, f"<DeleteResult>{rows}</DeleteResult>".encode(), {})
+        else:
+            self.send(204, b"", {})
 
     def list(self) -> None:
         prefix, after = self.query.get("prefix", ""), self.query.get("start-after", "")
@@ -225,8 +233,3 @@ def stall(duration_s: float) -> Callable[[_Handler], bool]:
         return False
 
     return fault
-
-
-def fine(_: _Handler) -> bool:
-    """Be no fault: let one request pass."""
-    return False

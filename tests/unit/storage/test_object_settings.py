@@ -81,9 +81,10 @@ class TestEndpoint:
         assert settings.url == "az://box/p"
 
 
-class TestCredentials:
-    KEYS = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret"}
+KEYS = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret"}
 
+
+class TestCredentials:
     @pytest.mark.parametrize(
         ("options", "environ", "expected", "profile"),
         [
