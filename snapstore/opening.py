@@ -10,7 +10,7 @@ from typing import Any
 from snapstore import clock
 from snapstore.archive import Archive
 from snapstore.config import DEFAULT_TIMEOUT_S
-from snapstore.errors import ConflictError, CorruptionError, NotFoundError, ReadOnlyError
+from snapstore.errors import ConflictError, CorruptionError, NotFoundError, ReadOnlyError, StorageError
 from snapstore.format import names
 from snapstore.format.config_document import ArchiveConfig
 from snapstore.storage.connect import connect
@@ -103,8 +103,9 @@ def _make_safe(storage: Storage, key: str, recorded: bytes | None, *, single_wri
     if result is None:
         try:
             result = probe(storage)
-        except ReadOnlyError:
-            if must_write:
+        except (ReadOnlyError, StorageError) as error:
+            # Who may not write can still read.
+            if must_write or (isinstance(error, StorageError) and error.code != "permission_denied"):
                 raise
             return True
         if single_writer or result.multi_writer:

@@ -8,8 +8,9 @@ one and cut at content-defined boundaries, so the result is the same as without 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from snapstore.config import ITEM_MAX_BYTES, SEGMENTS_MAX, VALUE_TREE_BYTES
@@ -137,8 +138,8 @@ class TreeBuilder:
         return entry
 
     def _items(self, value: list[Any], encoded: bytes | None, items: Items, before: Node | None, path: tuple[Any, ...]) -> None:
-        old_trees: Iterator[Entry] = iter(())
         start = 0
+        trees = _OldTrees([])
         if before is not None:
             old = _level_zero(before)
             if encoded is not None:
@@ -146,7 +147,7 @@ class TreeBuilder:
                 items.entries, start = self._prefix(items, before, old, view)
             rest = old[len(items.entries) :]
             items.expect(rest)
-            old_trees = (entry for entry in rest if entry.kind == TREE)
+            trees = _OldTrees(rest)
         for index in range(start, len(value)):
             item = value[index]
             kind = type(item)
@@ -156,7 +157,12 @@ class TreeBuilder:
                     self._feed(data)
                     items.add(data)
                     continue
-            child = self._value(item, next(old_trees, None), (*path, index), ITEM_MAX_BYTES)
+                same = trees.same(len(data), partial(self._matches, view=memoryview(data)))
+                if same is not None:
+                    self._feed(data)
+                    items.add_tree(self._kept(same, memoryview(data)))
+                    continue
+            child = self._value(item, trees.next(), (*path, index), ITEM_MAX_BYTES)
             items.add_tree(child) if isinstance(child, Entry) else items.add(child)
 
     def _pairs(self, value: dict[Any, Any], items: Items, before: Node | None, path: tuple[Any, ...]) -> None:
@@ -376,6 +382,24 @@ class TreeBuilder:
         if not self._covered:
             self._hasher.update(data)
             self._size += len(data)
+
+
+class _OldTrees:
+    """The large items of an old list that have not come again yet, in order."""
+
+    def __init__(self, old: list[Entry]) -> None:
+        self._left = [entry for entry in old if entry.kind == TREE]
+
+    def same(self, length: int, matches: Callable[[Entry], bool]) -> Entry | None:
+        """Take the first one of this length that matches."""
+        for index, entry in enumerate(self._left):
+            if entry.length == length and matches(entry):
+                return self._left.pop(index)
+        return None
+
+    def next(self) -> Entry | None:
+        """Take the first one: most likely what a changed item was before."""
+        return self._left.pop(0) if self._left else None
 
 
 def _holds_huge(value: Any, depth: int = 0) -> bool:

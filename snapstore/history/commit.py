@@ -36,6 +36,10 @@ BIG_PACK_BYTES = 8 * 1024 * 1024
 """Packs counted as full when the size of further packs is chosen."""
 
 
+BORROWED_BYTES = 256 * 1024
+"""A snapshot without parents shares what an unrelated one stores only if it is worth one more object to restore from."""
+
+
 @dataclass(frozen=True, slots=True)
 class Description:
     """Everything of a snapshot but its state.
@@ -96,8 +100,7 @@ class Committer:
             ConflictError: the id exists (`already_exists`); nothing of this save is visible.
         """
         created_ms = self.next_ms(self._after(what)) if created_ms is None else created_ms
-        base = what.parents[0] if what.parents else None
-        return self._write_new(what, self._content(what, created_ms, base, state), created_ms)
+        return self._write_new(what, self._first_content(what, created_ms, state), created_ms)
 
     def fork(self, what: Description, source: Head) -> Head:
         """Write the first snapshot of a new run with the source's state; reads and copies nothing of it."""
@@ -231,10 +234,28 @@ class Committer:
 
     # Content ------------------------------------------------------------------------------------------------
 
-    def _content(self, what: Description, created_ms: int, base: Head | None, state: Any) -> _Content:
+    def _first_content(self, what: Description, created_ms: int, state: Any) -> _Content:
+        """The content of a new snapshot: on top of its parent, or of what this process saved last that may be alike."""
+        if what.parents:
+            return self._content(what, created_ms, what.parents[0], state)
+        alike = self._heads.alike(what.run, what.graph)
+        content = self._content(what, created_ms, alike, state)
+        if alike is None or content.entry is None:
+            return content
+        usage = usage_of_root(content.entry)
+        borrowed = alike.register.closure.keys() & content.closure.keys()
+        scraps = frozenset(ordinal for ordinal in borrowed if usage[ordinal][0] < BORROWED_BYTES)
+        if not scraps or content.stored_bytes > len(content.body):
+            return content
+        base = alike if borrowed - scraps else None
+        return self._content(what, created_ms, base, state, leave=scraps)
+
+    def _content(
+        self, what: Description, created_ms: int, base: Head | None, state: Any, leave: frozenset[int] = frozenset()
+    ) -> _Content:
         old = loaded_root(self._storage, base) if base is not None else None
         closure = base.register.closure if base is not None else {}
-        merged = choose_merges(usage_of_root(old), closure) if old is not None else frozenset[int]()
+        merged = choose_merges(usage_of_root(old), closure) | leave if old is not None else leave
         uploads = Uploads(self._storage)
         big = sum(1 for ref in closure.values() if ref.size >= BIG_PACK_BYTES)
         packs = PackBuilder(max(closure, default=0) + 1, uploads.add, big)

@@ -70,6 +70,14 @@ class HeadCache:
                 self._heads.popitem(last=False)
         return head
 
+    def alike(self, run: str, graph: str) -> Head | None:
+        """The last used head with a loaded tree of the same run, or else of the same graph."""
+        with self._lock:
+            heads = [head for head in self._heads.values() if head.root is not None and head.proven]
+        same_run = [head for head in heads if head.register.run == run]
+        same_graph = [head for head in heads if head.register.graph == graph]
+        return (same_run or same_graph or [None])[-1]
+
     def drop(self, snapshot_id: str) -> None:
         """Forget a head."""
         with self._lock:

@@ -28,12 +28,14 @@ class Items:
         self._parts: list[bytes] = []
         self._size = 0
         self._near: dict[bytes, Entry] = {}
+        self._inline: dict[bytes, Entry] = {}
         self._tail = _last_leaf(before)
         self._front = (hasher(), 0)
 
     def expect(self, old: list[Entry]) -> None:
-        """Say which chunks of the old container may come again."""
+        """Say which entries of the old container may come again."""
         self._near = {entry.digest: entry for entry in old if entry.kind == LEAF}
+        self._inline = {entry.payload: entry for entry in old if entry.kind == INLINE}
 
     def unchanged_front(self, before: Node, view: memoryview) -> tuple[int, int]:
         """How many leading entries and bytes are unchanged for certain, from one digest over all but the last chunk."""
@@ -91,7 +93,10 @@ class Items:
         data, count = b"".join(self._parts), len(self._parts)
         self._parts, self._size = [], 0
         if self._kind == MAP and len(data) <= INLINE_BYTES:
-            self.entries.append(Entry(INLINE, b"", len(data), count, payload=data))
+            known = self._inline.get(data)
+            if known is None or known.count != count:
+                known = Entry(INLINE, b"", len(data), count, payload=data)
+            self.entries.append(known)
         else:
             self.add_chunk(data, count)
 

@@ -230,8 +230,7 @@ def _open_filesystem(url: str, options: dict[str, Any], timeout_s: float) -> tup
     if scheme in {"s3", "s3a"}:
         options = s3fs_options(options, timeout_s)
     try:
-        # An instance of our own: shared ones have caches that others fill.
-        filesystem, root = fsspec.core.url_to_fs(url, skip_instance_cache=True, **options)
+        fsspec.get_filesystem_class(scheme)
     except ImportError:
         raise MissingExtraError(
             "this file system needs a package of its own", hint=f"pip install 'fsspec[{scheme}]'", scheme=scheme
@@ -243,10 +242,16 @@ def _open_filesystem(url: str, options: dict[str, Any], timeout_s: float) -> tup
             hint="use a path, s3://, gs://, az://, memory:// or a url that fsspec knows",
             scheme=scheme,
         ) from None
-    except TypeError:
+    try:
+        # An instance of our own: shared ones have caches that others fill.
+        filesystem, root = fsspec.core.url_to_fs(url, skip_instance_cache=True, **options)
+    except (TypeError, ValueError, KeyError):
+        # Without the text, which may quote an option's value.
         raise InvalidInputError(
             "the file system does not take these options", code="invalid_option", options=sorted(options)
         ) from None
+    except Exception as error:  # noqa: BLE001 - some connect at once, and fail in ways of their own
+        raise client_failure(error, url=f"{scheme}://") from None
     cache = getattr(filesystem, "dircache", None)
     if cache is not None:
         # Set afterwards, because not every file system takes use_listings_cache as an option (sftp gives it to ssh).

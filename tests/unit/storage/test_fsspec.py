@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ def storage(tmp_path: Path) -> Storage:
 class TestConditions:
     def test_they_are_refused_with_a_way_out(self, storage: Storage) -> None:
         version = storage.put("a", b"1")
-        for call in (lambda: storage.put_create("b", b"1"), lambda: storage.put_if("a", b"2", version)):
+        calls: list[Callable[[], object]] = [lambda: storage.put_create("b", b"1"), lambda: storage.put_if("a", b"2", version)]
+        for call in calls:
             with pytest.raises(StorageError) as caught:
                 call()
             assert caught.value.code == "unsafe_storage"
@@ -50,7 +52,7 @@ class TestConditions:
 
 class TestWriting:
     def test_a_file_gets_its_name_when_it_is_whole(self, tmp_path: Path) -> None:
-        class Stops(LocalFileSystem):
+        class Stops(LocalFileSystem):  # type: ignore[misc]
             def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
                 super().pipe_file(path, value[: len(value) // 2], mode, **kwargs)
                 raise OSError(28, "No space left on device")
@@ -104,7 +106,7 @@ class TestOpening:
         def missing(*_: object, **__: object) -> None:
             raise ImportError("Please install gcsfs")
 
-        monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
+        monkeypatch.setattr(fsspec, "get_filesystem_class", missing)
         with pytest.raises(MissingExtraError) as caught:
             connect("sftp://host/path")
         assert "fsspec[sftp]" in str(caught.value.hint)
@@ -128,7 +130,19 @@ class TestOpening:
     def test_options_that_it_does_not_take(self) -> None:
         with pytest.raises(InvalidInputError) as caught:
             connect("fsspec+s3://bucket", storage_options={"max_concurrency": 0, "key": "k", "username": "u"})
-        assert caught.value.code in {"invalid_option", "unknown_scheme"}
+        assert caught.value.code == "invalid_option"
+        assert caught.value.context == {"options": ["config_kwargs", "key", "max_concurrency", "use_listings_cache", "username"]}
+
+    def test_one_that_connects_at_once_and_fails(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refused(*_: object, **__: object) -> None:
+            raise ConnectionRefusedError(111, "sftp://user:topsecret@host")
+
+        monkeypatch.setattr(fsspec, "get_filesystem_class", lambda _: None)
+        monkeypatch.setattr(fsspec.core, "url_to_fs", refused)
+        with pytest.raises(StorageError) as caught:
+            connect("sftp://user:topsecret@host/path")
+        assert caught.value.code == "endpoint_unreachable"
+        assert "topsecret" not in str(caught.value)
 
     def test_no_listing_cache(self, tmp_path: Path) -> None:
         backend = innermost(connect("fsspec+s3://bucket", storage_options={"anon": True}))
@@ -146,17 +160,16 @@ def test_s3fs_options_leave_the_users_alone() -> None:
 
 
 def test_times_in_any_form(tmp_path: Path) -> None:
-    class Odd(MemoryFileSystem):
-        store: dict[str, Any] = {}
-        times: dict[str, Any] = {
-            "a": {"mtime": 1.5},
-            "b": {"LastModified": "2026-01-01T00:00:00Z"},
-            "c": {"modified": "yesterday"},
-            "d": {},
-        }
+    times: dict[str, Any] = {
+        "a": {"mtime": 1.5},
+        "b": {"LastModified": "2026-01-01T00:00:00Z"},
+        "c": {"modified": "yesterday"},
+        "d": {},
+    }
 
+    class Odd(MemoryFileSystem):  # type: ignore[misc]
         def find(self, path: str, **_: Any) -> dict[str, Any]:
-            return {f"/odd/{name}": {"size": 1, **times} for name, times in self.times.items()}
+            return {f"/odd/{name}": {"size": 1, **fields} for name, fields in times.items()}
 
     rows = connect("odd", filesystem=Odd(skip_instance_cache=True)).list("")
     assert [row.modified_ms for row in rows] == [1500, 1_767_225_600_000, 0, 0]
@@ -190,7 +203,7 @@ class TestFailures:
         assert isinstance(client_failure(FileNotFoundError(), url="x://", key="a"), NotFoundError)
 
     def test_whatever_a_file_system_raises_arrives_as_ours(self, tmp_path: Path) -> None:
-        class Broken(MemoryFileSystem):
+        class Broken(MemoryFileSystem):  # type: ignore[misc]
             def cat_file(self, *_: Any, **__: Any) -> bytes:
                 raise KeyError("topsecret")
 
