@@ -6,7 +6,6 @@ An `Archive` is safe to share between threads and needs no closing, though `clos
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -91,8 +90,9 @@ class Archive:
             graph: the agent or workflow definition.
             node: the step that produced it.
             parent: the snapshot it continues, or several (the main line first). What the first parent already stores is
-                not stored again. None starts a new history.
-            id: the snapshot's id; drawn when None. An existing id gets this as its new content, the last writer wins.
+                not stored again. None starts a new history, or keeps the parents of an existing id.
+            id: the snapshot's id; drawn when None. An existing id gets this as its new content and keeps its place in
+                the history; the last writer wins.
             status: free text.
             metadata: a small JSON object, at most 8 KiB, shown in lists.
 
@@ -177,8 +177,7 @@ class Archive:
         touched, state = draft.state_if_touched()
         if not touched:
             return self._committer.touch(live, node=draft.node, status=draft.status, metadata=metadata)
-        parents = tuple(head for head in map(self._head, old.parents) if head is not None)
-        what = Description(old.id, old.run, old.graph, draft.node, draft.status, metadata, parents)
+        what = Description(old.id, old.run, old.graph, draft.node, draft.status, metadata)
         return self._committer.overwrite(live, what, state)
 
     def fork(
@@ -225,7 +224,7 @@ class Archive:
         reading = Reading(self.storage, source)
         state = reading.state()
         self._heads.put(reading.head())
-        what = replace(what, parents=(reading.head(),))
+        what = what.continuing([reading.head()])
         if callable(patch):
             state = patch(state)
         elif patch is not None:
@@ -421,7 +420,7 @@ class Archive:
         _check_status(status)
         if any(head.register.id == id for head in parents):
             raise InvalidInputError("a snapshot cannot be its own parent", code="own_parent", id=id)
-        return Description(id, run, graph, node, status, metadata_to_text(metadata), parents)
+        return Description(id, run, graph, node, status, metadata_to_text(metadata)).continuing(parents)
 
     def _until_swapped(self, id: str, head: Head | None, attempt: Callable[[Head | None], T], *, check_skip: bool = False) -> T:
         return until_swapped(lambda: self._committer.refresh(id), head, attempt, check_skip=check_skip)

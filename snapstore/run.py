@@ -63,6 +63,7 @@ class Run:
         self.graph = graph
         self._last: str | None = None
         self._looked = False
+        self._saved: set[str] = set()
 
     def __repr__(self) -> str:
         return f"<Run {self.name!r} of {self.archive.url}>"
@@ -79,7 +80,8 @@ class Run:
         """Save a state as the child of the last snapshot this handle saw; see `Archive.save`."""
         if not self._looked:
             self.latest()
-        parent = self._last if self._last != id else None
+        # Saving again over a snapshot of this handle keeps its place in the history.
+        parent = self._last if id not in self._saved else None
         snapshot = self.archive.save(
             state,
             run=self.name,
@@ -90,7 +92,9 @@ class Run:
             status=status,
             metadata=metadata,
         )
-        self._last = snapshot.id
+        if id is None or id not in self._saved:
+            self._last = snapshot.id
+        self._saved.add(snapshot.id)
         return snapshot
 
     def latest(self, node: str | None = None) -> Snapshot | None:

@@ -85,53 +85,53 @@ def sqlite_rows(records: int, folder: str) -> dict[str, Any]:
     return {"bytes": size, "cpu_s": cpu_s}
 
 
-def git_commits(records: int, folder: str, aggressive: bool) -> dict[str, Any]:
-    """Return the cost of one commit per save of a JSON-lines file, then of packing, by the fastest way git has.
+def git_commits(records: int, folder: str) -> dict[str, Any]:
+    """Return the cost of one commit per save of a JSON-lines file, by the fastest way git has, and of packing it.
 
-    fast-import writes a pack whose deltas a plain `git gc` keeps (12.3 MB for 1,100 records), where gc over the loose objects
-    of ordinary commits looks for its own. `repack -f` with gc's window and depth makes it do so here.
+    A plain `git gc` keeps the deltas that fast-import found; `repack -f` finds new ones, as gc does over loose objects.
 
     Returns:
-        `bytes` of the whole `.git` after gc, `pack_bytes` of the packs alone, `loose_bytes` before gc, `cpu_s` of the
-        commits, `gc_cpu_s` of the gc.
+        `cpu_s` and `bytes` of the commits, then size of the pack and CPU seconds of each way of packing, one after the
+        other on the same repository: `gc`, `repack`, `aggressive`, each `[bytes, cpu_s]`.
     """
     lines = session_lines(records)
     repository = Path(tempfile.mkdtemp(dir=folder))
     git = ["git", "-C", str(repository)]
-    settings = {"HOME": folder, "GIT_CONFIG_NOSYSTEM": "1"}
-    environment = {**os.environ, **settings}
-    subprocess.run([*git, "init", "-q", "-b", "main"], check=True, env=environment)
+    environment = {**os.environ, "HOME": folder, "GIT_CONFIG_NOSYSTEM": "1"}
+    subprocess.run([*git, "init", "-q"], check=True, env=environment)
     with children_spending() as commits:
-        importer = subprocess.Popen([*git, "fast-import", "--quiet"], stdin=subprocess.PIPE, env=environment)
-        assert importer.stdin is not None
-        content = b""
-        for number, line in enumerate(lines):
-            content += line + b"\n"
-            importer.stdin.write(
-                b"commit refs/heads/main\ncommitter a <a@example.org> %d +0000\ndata 1\nx\n" % (1_790_000_000 + number)
-                + b"M 100644 inline session.jsonl\ndata %d\n" % len(content)
-            )
-            importer.stdin.write(content)
-            importer.stdin.write(b"\n")
-        importer.stdin.close()
-        if importer.wait() != 0:
-            raise RuntimeError("git fast-import failed")
-    before = folder_bytes(repository)
-    with children_spending() as collected:
-        if not aggressive:
-            subprocess.run([*git, "repack", "-a", "-d", "-f", "-q"], check=True, env=environment)
-        command = [*git, "gc", "--quiet", "--prune=now", *(["--aggressive"] if aggressive else [])]
-        subprocess.run(command, check=True, env=environment)
-    packs = list((repository / ".git" / "objects" / "pack").glob("*.pack"))
-    result = {
-        "bytes": folder_bytes(repository),
-        "pack_bytes": sum(path.stat().st_size for path in packs),
-        "bytes_before_gc": before,
-        "cpu_s": commits.cpu_s,
-        "gc_cpu_s": collected.cpu_s,
+        _fast_import([*git, "fast-import", "--quiet"], lines, environment)
+    result: dict[str, Any] = {"cpu_s": commits.cpu_s, "bytes": folder_bytes(repository)}
+    ways = {
+        "gc": ["gc", "--quiet", "--prune=now"],
+        "repack": ["repack", "-a", "-d", "-f", "-q"],
+        "aggressive": ["gc", "--quiet", "--prune=now", "--aggressive"],
     }
+    for name, words in ways.items():
+        with children_spending() as packing:
+            subprocess.run([*git, *words], check=True, env=environment)
+        packs = (repository / ".git" / "objects" / "pack").glob("*.pack")
+        result[name] = [sum(path.stat().st_size for path in packs), packing.cpu_s]
     shutil.rmtree(repository)
     return result
+
+
+def _fast_import(command: list[str], lines: list[bytes], environment: dict[str, str]) -> None:
+    """Commit a file once per line, one line longer each time."""
+    importer = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
+    assert importer.stdin is not None
+    content = b""
+    for number, line in enumerate(lines):
+        content += line + b"\n"
+        importer.stdin.write(
+            b"commit refs/heads/main\ncommitter a <a@example.org> %d +0000\ndata 1\nx\n" % (1_790_000_000 + number)
+            + b"M 100644 inline session.jsonl\ndata %d\n" % len(content)
+        )
+        importer.stdin.write(content)
+        importer.stdin.write(b"\n")
+    importer.stdin.close()
+    if importer.wait() != 0:
+        raise RuntimeError("git fast-import failed")
 
 
 def encode_and_compress(states: Sequence[Any]) -> tuple[float, float]:

@@ -149,32 +149,36 @@ class TreeBuilder:
             items.expect(rest)
             trees = _OldTrees(rest)
         for index in range(start, len(value)):
-            item = value[index]
-            kind = type(item)
-            if (kind is not str and kind is not bytes) or len(item) <= ITEM_MAX_BYTES:
-                data = values.encode(item, (*path, index))
-                if len(data) <= ITEM_MAX_BYTES:
-                    self._feed(data)
-                    items.add(data)
-                    continue
-                same = trees.same(len(data), partial(self._matches, view=memoryview(data)))
-                if same is not None:
-                    self._feed(data)
-                    items.add_tree(self._kept(same, memoryview(data)))
-                    continue
-            child = self._value(item, trees.next(), (*path, index), ITEM_MAX_BYTES)
+            child = self._item(value[index], (*path, index), trees)
             items.add_tree(child) if isinstance(child, Entry) else items.add(child)
+
+    def _item(self, item: Any, path: tuple[Any, ...], old: _OldTrees) -> bytes | Entry:
+        """Encode an item of a list or of a large dict; most are small, and a large one is often an old one."""
+        kind = type(item)
+        if (kind is not str and kind is not bytes) or len(item) <= ITEM_MAX_BYTES:
+            data = values.encode(item, path)
+            if len(data) <= ITEM_MAX_BYTES:
+                self._feed(data)
+                return data
+            same = old.same(len(data), partial(self._matches, view=memoryview(data)))
+            if same is not None:
+                self._feed(data)
+                return self._kept(same, memoryview(data))
+        return self._value(item, old.next(), path, ITEM_MAX_BYTES)
 
     def _pairs(self, value: dict[Any, Any], items: Items, before: Node | None, path: tuple[Any, ...]) -> None:
         leaves = _level_zero(before) if before is not None else []
         items.expect(leaves)
         old = {entry.key: entry for entry in leaves if entry.kind == TREE}
-        limit = VALUE_TREE_BYTES if len(value) <= SMALL_MAP_PAIRS else ITEM_MAX_BYTES
+        record = len(value) <= SMALL_MAP_PAIRS
         for key, item in value.items():
             key_bytes = values.encode_key(key, path)
             self._feed(key_bytes)
             known = old.get(key_bytes)
-            child = self._value(item, known, (*path, key), limit)
+            if record:
+                child = self._value(item, known, (*path, key), VALUE_TREE_BYTES)
+            else:
+                child = self._item(item, (*path, key), _OldTrees([known] if known is not None else []))
             if isinstance(child, bytes):
                 items.add(key_bytes + child)
                 continue

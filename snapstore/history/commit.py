@@ -9,7 +9,7 @@ that is not there. DESIGN and SPEC.md (Write order) give the reasons.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -23,7 +23,7 @@ from snapstore.format.manifest import Manifest, ParentRef, Root
 from snapstore.format.node import LEAF, Entry
 from snapstore.format.register import ManifestRef, PackRef, Register, RootRef
 from snapstore.history.build import TreeBuilder
-from snapstore.history.heads import Head, HeadCache, loaded_root, read_head, root_entry
+from snapstore.history.heads import Head, HeadCache, loaded_root, parents_of, read_head, root_entry
 from snapstore.packs.builder import Finished, PackBuilder
 from snapstore.packs.closure import choose_merges, usage_of_root
 from snapstore.packs.uploads import Uploads
@@ -47,7 +47,9 @@ class Description:
     Attributes:
         id, run, graph, node, status: as in `Archive.save`.
         metadata: JSON text.
-        parents: the heads of the snapshots it continues, the main line first.
+        parents: the snapshots it continues, the main line first.
+        first: the head of the first of them: the new state is stored on top of its tree.
+        after_ms: the creation time of the newest of them.
     """
 
     id: str
@@ -56,7 +58,19 @@ class Description:
     node: str | None
     status: str
     metadata: str
-    parents: tuple[Head, ...] = ()
+    parents: tuple[ParentRef, ...] = ()
+    first: Head | None = None
+    after_ms: int = -1
+
+    def continuing(self, parents: Sequence[Head]) -> Description:
+        """The same with these parents."""
+        refs = []
+        for parent in parents:
+            if parent.register.manifest is None:
+                raise NotFoundError("the parent snapshot is deleted", code="snapshot_deleted", id=parent.register.id)
+            refs.append(ParentRef(parent.register.id, parent.register.manifest.digest))
+        newest = max((parent.register.created_at for parent in parents), default=-1)
+        return replace(self, parents=tuple(refs), first=next(iter(parents), None), after_ms=newest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +113,12 @@ class Committer:
         Raises:
             ConflictError: the id exists (`already_exists`); nothing of this save is visible.
         """
-        created_ms = self.next_ms(self._after(what)) if created_ms is None else created_ms
+        created_ms = self.next_ms(what.after_ms) if created_ms is None else created_ms
         return self._write_new(what, self._first_content(what, created_ms, state), created_ms)
 
     def fork(self, what: Description, source: Head) -> Head:
         """Write the first snapshot of a new run with the source's state; reads and copies nothing of it."""
-        created_ms = self.next_ms(self._after(what))
+        created_ms = self.next_ms(what.after_ms)
         return self._write_new(what, self._shared_content(what, created_ms, source), created_ms)
 
     def overwrite(self, head: Head, what: Description, state: Any) -> Head:
@@ -114,9 +128,18 @@ class Committer:
             ConflictError: another writer was first (`version_changed`); read again and decide anew.
         """
         old = head.register
-        created_ms = self.next_ms(self._after(what)) if old.deleted else old.created_at
-        base = head if head.proven or head.root is not None else self._readable(head)
-        content = self._content(what, created_ms, base or next(iter(what.parents), None), state)
+        created_ms = self.next_ms(what.after_ms) if old.deleted else old.created_at
+        if not old.deleted and what.after_ms >= created_ms:
+            raise InvalidInputError(
+                "a snapshot cannot continue one that is newer than itself",
+                code="parent_newer",
+                hint="save under a new id, or leave the parent out to keep the old one",
+                id=what.id,
+            )
+        base = head if not old.deleted and (head.proven or head.root is not None) else self._readable(head)
+        if base is not None and not what.parents:
+            what = replace(what, parents=parents_of(self._storage, base))
+        content = self._content(what, created_ms, base or what.first, state)
         changed_ms = self.next_ms(old.updated_at)
         txid = clock.random_hex()
         register = self._with_content(
@@ -130,8 +153,9 @@ class Committer:
             what,
             content,
         )
-        self._storage.put(content.key, content.body)
-        return self._swap(head, register, marker=True, root=content.entry)
+        edges = [partial(self._storage.put, edge, b"") for edge in _edges(what, created_ms)]
+        parallel([partial(self._storage.put, content.key, content.body), *edges])
+        return self._swap(replace(head, parents=what.parents), register, marker=True, root=content.entry)
 
     def touch(self, head: Head, *, node: str | None, status: str, metadata: str) -> Head:
         """Change what the register carries; writes no pack. A call that changes nothing is a heartbeat."""
@@ -181,7 +205,7 @@ class Committer:
             *(partial(self._storage.put, edge, b"") for edge in _edges(what, created_ms)),
         ]
         tokens = parallel(writes)
-        return self._heads.put(Head(register, tokens[1], content.entry, proven=True))
+        return self._heads.put(Head(register, tokens[1], content.entry, proven=True, parents=what.parents))
 
     def _create_register(self, key: str, body: bytes, txid: str) -> str:
         try:
@@ -202,7 +226,7 @@ class Committer:
         except ConflictError:
             self._heads.drop(register.id)
             raise
-        return self._heads.put(Head(register, token, root, proven=head.proven or root is not None))
+        return self._heads.put(Head(register, token, root, head.proven or root is not None, head.parents))
 
     def _swap_register(self, head: Head, register: Register) -> str:
         key = names.register_key(register.id)
@@ -224,7 +248,7 @@ class Committer:
             node=what.node,
             status=what.status,
             metadata=what.metadata,
-            parents=tuple(parent.register.id for parent in what.parents),
+            parents=tuple(parent.id for parent in what.parents),
             digest=content.digest,
             size_bytes=content.size_bytes,
             stored_bytes=content.stored_bytes,
@@ -236,8 +260,8 @@ class Committer:
 
     def _first_content(self, what: Description, created_ms: int, state: Any) -> _Content:
         """The content of a new snapshot: on top of its parent, or of what this process saved last that may be alike."""
-        if what.parents:
-            return self._content(what, created_ms, what.parents[0], state)
+        if what.first is not None:
+            return self._content(what, created_ms, what.first, state)
         alike = self._heads.alike(what.run, what.graph)
         content = self._content(what, created_ms, alike, state)
         if alike is None or content.entry is None:
@@ -300,7 +324,7 @@ class Committer:
             raise NotFoundError("the snapshot is deleted", code="snapshot_deleted", id=old.id)
         root = Root(old.root.digest, old.root.kind, old.size_bytes)
         manifest = Manifest(
-            what.id, what.run, what.graph, what.node, _parent_refs(what), created_ms, what.metadata, old.digest, root
+            what.id, what.run, what.graph, what.node, what.parents, created_ms, what.metadata, old.digest, root
         ).encode()
         packs = PackBuilder(max(old.closure) + 1, lambda _ordinal, _body: None)
         finished = packs.finish(manifest, root_entry(old.root, old.size_bytes), lambda: old.closure, names.run_folder(what.run))
@@ -330,9 +354,6 @@ class Committer:
         except NotFoundError:
             return None
 
-    def _after(self, what: Description) -> int:
-        return max((parent.register.created_at for parent in what.parents), default=-1)
-
     def refresh(self, snapshot_id: str) -> Head | None:
         """Read a head again, keeping the loaded tree when the content has not changed."""
         found = read_head(self._storage, snapshot_id)
@@ -341,7 +362,7 @@ class Committer:
             return None
         known = self._heads.get(snapshot_id)
         if known is not None and known.register.root == found.register.root and found.register.root is not None:
-            found = replace(found, root=known.root, proven=known.proven)
+            found = replace(found, root=known.root, proven=known.proven, parents=known.parents)
         return self._heads.put(found)
 
 
@@ -351,7 +372,7 @@ def _manifest(what: Description, created_ms: int, root: Entry, digest: str, size
         what.run,
         what.graph,
         what.node,
-        _parent_refs(what),
+        what.parents,
         created_ms,
         what.metadata,
         digest,
@@ -359,22 +380,13 @@ def _manifest(what: Description, created_ms: int, root: Entry, digest: str, size
     ).encode()
 
 
-def _parent_refs(what: Description) -> tuple[ParentRef, ...]:
-    refs = []
-    for parent in what.parents:
-        if parent.register.manifest is None:
-            raise NotFoundError("the parent snapshot is deleted", code="snapshot_deleted", id=parent.register.id)
-        refs.append(ParentRef(parent.register.id, parent.register.manifest.digest))
-    return tuple(refs)
-
-
 def _first_parent(what: Description) -> str | None:
-    return what.parents[0].register.id if what.parents else None
+    return what.parents[0].id if what.parents else None
 
 
 def _edges(what: Description, created_ms: int) -> list[str]:
     """Empty objects that name further parents, so that one listing of a run shows its whole graph."""
-    return [names.pack_key(what.run, created_ms, what.id, parent.register.id, clock.random_hex()) for parent in what.parents[1:]]
+    return [names.pack_key(what.run, created_ms, what.id, parent.id, clock.random_hex()) for parent in what.parents[1:]]
 
 
 def _main_ref(ordinal: int, key: str, size: int, start: int) -> PackRef:

@@ -12,15 +12,29 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from snapstore import clock
+from snapstore.digest import digest_hex
 from snapstore.errors import CorruptionError, NotFoundError
 from snapstore.format import names
+from snapstore.format.manifest import Manifest, ParentRef
 from snapstore.format.node import LEAF, TREE, Entry
+from snapstore.format.pack import Directory, decompress_frame
 from snapstore.format.register import PreviousVersion, Register, RootRef
 from snapstore.history.tree import EAGER_BYTES, Tree
 from snapstore.packs.reader import PackReader
 from snapstore.storage.protocol import Storage
 
-__all__ = ["EAGER_BYTES", "Head", "HeadCache", "Reading", "loaded_root", "read_head", "root_entry", "tree_of", "wait_for_pack"]
+__all__ = [
+    "EAGER_BYTES",
+    "Head",
+    "HeadCache",
+    "Reading",
+    "loaded_root",
+    "parents_of",
+    "read_head",
+    "root_entry",
+    "tree_of",
+    "wait_for_pack",
+]
 
 HEADS_KEPT = 64
 """Heads that a process keeps; neighbours share their nodes, so this is a few megabytes at most."""
@@ -38,12 +52,14 @@ class Head:
         token: the storage's version of it, for the next compare-and-swap.
         root: the root of the state's tree with every node loaded, or None when it has not been needed yet.
         proven: whether its packs are known to exist: written and acknowledged, or read, by this process.
+        parents: as its manifest names them, once they are known.
     """
 
     register: Register
     token: str
     root: Entry | None = None
     proven: bool = False
+    parents: tuple[ParentRef, ...] | None = None
 
 
 class HeadCache:
@@ -76,7 +92,8 @@ class HeadCache:
             heads = [head for head in self._heads.values() if head.root is not None and head.proven]
         same_run = [head for head in heads if head.register.run == run]
         same_graph = [head for head in heads if head.register.graph == graph]
-        return (same_run or same_graph or [None])[-1]
+        found = same_run or same_graph
+        return found[-1] if found else None
 
     def drop(self, snapshot_id: str) -> None:
         """Forget a head."""
@@ -123,6 +140,20 @@ def loaded_root(storage: Storage, head: Head) -> Entry:
     if entry.kind == TREE:
         PackReader(storage, register.closure).load_tree(entry)
     return entry
+
+
+def parents_of(storage: Storage, head: Head) -> tuple[ParentRef, ...]:
+    """The parents as the manifest of a live snapshot names them; reads it if they are not known."""
+    register = head.register
+    if head.parents is not None or not register.parents or register.manifest is None:
+        return head.parents or ()
+    place = register.manifest
+    key = register.closure[place.pack].key
+    meta = decompress_frame(storage.get_ranges(key, [(place.offset, place.size)])[0])
+    manifest = Directory.decode(meta, place.offset, place.size).manifest
+    if digest_hex(manifest) != place.digest:
+        raise CorruptionError("a manifest does not match its digest", code="manifest_damaged", id=register.id, key=key)
+    return Manifest.decode(manifest).parents
 
 
 class Reading:

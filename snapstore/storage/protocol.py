@@ -197,8 +197,11 @@ def check_prefix(prefix: str) -> str:
 
 
 def check_keys(keys: Iterable[str]) -> list[str]:
-    """Return keys as a list, every one of them checked before anything is deleted."""
-    return [check_key(key) for key in keys]
+    """Return keys as a list without repetitions, every one of them checked before anything is deleted.
+
+    A key named twice makes MinIO answer a delete request with a document that obstore cannot read.
+    """
+    return list(dict.fromkeys(check_key(key) for key in keys))
 
 
 def object_truncated(key: str, *, wanted: int, size: int | None = None) -> CorruptionError:
