@@ -9,6 +9,8 @@
 
 Each snapshot is cut into content-addressed chunks, so a save costs what changed. Snapshots know their parents, so
 histories branch and fork. Names are loaded when they are first used: importing this package is cheap.
+
+It does not run agents, and does not interpret what they hold: a state is plain data that comes back as it was saved.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ An `Archive` is safe to share between threads and needs no closing, though `clos
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -14,7 +15,7 @@ from snapstore import clock
 from snapstore.errors import ConflictError, InvalidInputError, NotFoundError, ReadOnlyError
 from snapstore.format import names
 from snapstore.format.config_document import ArchiveConfig
-from snapstore.format.limits import STATUS_LIMIT_BYTES
+from snapstore.format.limits import PARENTS_LIMIT, STATUS_LIMIT_BYTES
 from snapstore.format.metadata import metadata_from_text, metadata_to_text
 from snapstore.history import walks
 from snapstore.history.commit import Committer, Description
@@ -25,6 +26,7 @@ from snapstore.history.swaps import until_swapped
 from snapstore.listing import Filter, Moment, Position, milliseconds, rows
 from snapstore.run import Run
 from snapstore.snapshot import Snapshot, SnapshotDraft, SnapshotInfo
+from snapstore.storage.parallel import parallel
 from snapstore.storage.protocol import Storage
 
 __all__ = ["Archive"]
@@ -116,7 +118,7 @@ class Archive:
             try:
                 return self._committer.create(what, state)
             except ConflictError:
-                known = self._committer.refresh(what.id)
+                known = self._heads.get(what.id)  # read by the refused create
 
         def attempt(head: Head | None) -> Head:
             return self._committer.create(what, state) if head is None else self._committer.overwrite(head, what, state)
@@ -155,7 +157,13 @@ class Archive:
         def attempt(head: Head | None) -> Head | None:
             live = head if head is not None and not head.register.deleted else None
             reading = Reading(self.storage, live) if live is not None else None
-            changed = mutator(SnapshotDraft.lazy(reading.head().register, reading.state) if reading is not None else None)
+            try:
+                changed = mutator(SnapshotDraft.lazy(reading.head().register, reading.state) if reading is not None else None)
+            except NotFoundError:
+                if reading is None or not reading.missing:
+                    raise
+                # Its create never finished, so there is no such snapshot.
+                reading, changed = None, mutator(None)
             if changed is None:
                 return None
             if reading is None:
@@ -173,7 +181,7 @@ class Archive:
     def _apply(self, live: Head, draft: SnapshotDraft) -> Head:
         old = live.register
         metadata = metadata_to_text(draft.metadata)
-        _check_status(draft.status)
+        _check_words(draft.node, draft.status)
         touched, state = draft.state_if_touched()
         if not touched:
             return self._committer.touch(live, node=draft.node, status=draft.status, metadata=metadata)
@@ -198,13 +206,15 @@ class Archive:
             run: the new run; drawn when None.
             patch: what differs in the new state: a dict whose pairs replace those of the state, or a function from
                 the state to the new state.
-            new_id: the new snapshot's id; drawn when None.
+            new_id: the new snapshot's id; drawn when None. As in `save`, an existing id gets this as its new content.
             node: as in `save`; the source's when None.
             status: as in `save`; the source's when None.
             metadata: as in `save`; the source's when None.
         """
         self._check_writable()
-        source = self._required_head(id)
+        source = self._committer.refresh(id)  # not a kept one: a fork begins at what the snapshot is now
+        if source is None or source.register.deleted:
+            raise _not_found(id)
         old = source.register
         what = self._description(
             new_id,
@@ -219,7 +229,7 @@ class Archive:
             try:
                 return self._snapshot(self._committer.fork(what, source))
             except ConflictError as error:
-                if error.code != "closure_full":
+                if error.code not in {"closure_full", "already_exists"}:
                     raise
         reading = Reading(self.storage, source)
         state = reading.state()
@@ -231,7 +241,7 @@ class Archive:
             if not isinstance(state, dict):
                 raise InvalidInputError("a patch needs a state that is a dict", code="patch_needs_dict")
             state = {**state, **patch}
-        return self._snapshot(self._committer.create(what, state))
+        return self._snapshot(self._save_over(what, state))
 
     def delete(self, id: str) -> None:
         """Delete a snapshot; silent when it is absent. Its children keep everything; gc frees the space."""
@@ -366,9 +376,9 @@ class Archive:
         snapshot = self._snapshot(head)
         reader = snapshot.tree.reader
         kept = self._heads.get(register.id)
-        proven = kept is not None and kept.proven and kept.register.root == register.root
-        # Only a first version can be visible before its packs are, because only creates write both at once.
-        if proven or (register.version > 1 and not register.prevs) or reader.needed_bytes > EAGER_BYTES:
+        proven = kept is not None and kept.proven and kept.has_content_of(register)
+        # Only creates write register and pack at once, and a heartbeat may follow without a look at the pack.
+        if proven or reader.needed_bytes > EAGER_BYTES:
             return snapshot
         try:
             reader.load_packs()
@@ -399,7 +409,9 @@ class Archive:
             return ()
         several = [parent] if isinstance(parent, (str, Snapshot, SnapshotInfo)) else list(parent)
         ids = dict.fromkeys(one if isinstance(one, str) else one.id for one in several)
-        return tuple(map(self._required_head, ids))
+        if len(ids) > PARENTS_LIMIT:
+            raise InvalidInputError("a snapshot has too many parents", code="too_many_parents", limit=PARENTS_LIMIT)
+        return tuple(parallel([partial(self._required_head, one) for one in ids]))
 
     def _description(  # noqa: PLR0917 - one place for what every save says
         self,
@@ -415,9 +427,7 @@ class Archive:
         names.name_bytes(id, "snapshot id")
         names.name_bytes(run, "run")
         names.name_bytes(graph, "graph")
-        if node is not None and node != "":
-            names.name_bytes(node, "node")
-        _check_status(status)
+        _check_words(node, status)
         if any(head.register.id == id for head in parents):
             raise InvalidInputError("a snapshot cannot be its own parent", code="own_parent", id=id)
         return Description(id, run, graph, node, status, metadata_to_text(metadata)).continuing(parents)
@@ -440,6 +450,12 @@ def _not_found(id: str) -> NotFoundError:
     return NotFoundError("no such snapshot", code="snapshot_not_found", hint="`snapstore list` shows what there is", id=id)
 
 
-def _check_status(status: str) -> None:
-    if len(status.encode("utf-8", "replace")) > STATUS_LIMIT_BYTES:
+def _check_words(node: str | None, status: str) -> None:
+    if node is not None and node != "":
+        names.name_bytes(node, "node")
+    try:
+        size_bytes = len(status.encode())
+    except (AttributeError, UnicodeEncodeError):
+        size_bytes = STATUS_LIMIT_BYTES + 1
+    if size_bytes > STATUS_LIMIT_BYTES:
         raise InvalidInputError("a status is a short text", code="invalid_status", limit_bytes=STATUS_LIMIT_BYTES)

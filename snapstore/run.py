@@ -81,7 +81,7 @@ class Run:
         if not self._looked:
             self.latest()
         # Saving again over a snapshot of this handle keeps its place in the history.
-        parent = self._last if id not in self._saved else None
+        parent = None if id is not None and (id == self._last or id in self._saved) else self._last
         snapshot = self.archive.save(
             state,
             run=self.name,

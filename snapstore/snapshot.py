@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, BinaryIO, Literal, overload
 
 from snapstore.errors import InvalidInputError, NotFoundError
@@ -17,12 +18,15 @@ from snapstore.format import values
 from snapstore.format.metadata import metadata_from_text
 from snapstore.format.node import LIST, MAP, TREE, Entry, Node
 from snapstore.format.register import PreviousVersion, Register
+from snapstore.history.heads import incomplete
 from snapstore.history.tree import Tree
 
 __all__ = ["ListView", "MapView", "Snapshot", "SnapshotDraft", "SnapshotInfo"]
 
+FORMATS = ("msgpack", "json", "raw")
+
 WALK_ITEMS = 256
-"""Items that iterating a list view reads at a time."""
+"""Items that iterating a list view reads at first, and then twice as many each time: whoever stops early reads little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +59,23 @@ class SnapshotInfo:
     version: int
 
     @classmethod
-    def of(cls, register: Register) -> SnapshotInfo:
-        """The row of a register."""
+    def of(cls, register: Register, version: PreviousVersion | None = None) -> SnapshotInfo:
+        """The row of a register, or of an earlier version in it."""
+        shown = register if version is None else version
         return cls(
             register.id,
             register.run,
             register.graph,
-            register.node,
-            register.status,
+            shown.node,
+            shown.status,
             register.parents,
             instant(register.created_at),
-            instant(register.updated_at),
-            metadata_from_text(register.metadata),
-            register.digest,
-            register.size_bytes,
-            register.stored_bytes,
-            register.version,
+            instant(shown.updated_at),
+            metadata_from_text(shown.metadata),
+            shown.digest,
+            shown.size_bytes,
+            shown.stored_bytes,
+            shown.version,
         )
 
 
@@ -89,21 +94,20 @@ class Snapshot:
     def __init__(self, register: Register, tree: Tree, version: PreviousVersion | None = None) -> None:
         self.register = register
         self.tree = tree
-        shown = version if version is not None else register
-        self.info = SnapshotInfo.of(register)
-        self.id = register.id
-        self.run = register.run
-        self.graph = register.graph
-        self.node = shown.node
-        self.parents = register.parents
-        self.status = shown.status
-        self.metadata: Mapping[str, Any] = metadata_from_text(shown.metadata)
-        self.created_at = instant(register.created_at)
-        self.updated_at = instant(shown.updated_at)
-        self.digest = shown.digest
-        self.size_bytes = shown.size_bytes
-        self.stored_bytes = shown.stored_bytes
-        self.version = shown.version
+        info = self.info = SnapshotInfo.of(register, version)
+        self.id = info.id
+        self.run = info.run
+        self.graph = info.graph
+        self.node = info.node
+        self.parents = info.parents
+        self.status = info.status
+        self.metadata: Mapping[str, Any] = info.metadata
+        self.created_at = info.created_at
+        self.updated_at = info.updated_at
+        self.digest = info.digest
+        self.size_bytes = info.size_bytes
+        self.stored_bytes = info.stored_bytes
+        self.version = info.version
 
     def __repr__(self) -> str:
         return f"<Snapshot {self.id!r} run={self.run!r} graph={self.graph!r} status={self.status!r}>"
@@ -131,6 +135,10 @@ class Snapshot:
     def __len__(self) -> int:
         return len(self.view())
 
+    def __bool__(self) -> bool:
+        """A snapshot is true, also when its state is empty or has no length."""
+        return True
+
     def __iter__(self) -> Iterator[Any]:
         return iter(self.view())
 
@@ -153,10 +161,12 @@ class Snapshot:
         return written
 
     def _write(self, file: BinaryIO, path: tuple[Any, ...], format: str) -> int:
+        if format not in FORMATS:
+            raise InvalidInputError("no such format", code="unknown_format", hint=f"one of {', '.join(FORMATS)}", format=format)
         value = self._at(path)
         entry = value.entry if isinstance(value, _View) else value
         if format == "json":
-            return file.write(_json_bytes(self.tree.state() if not path else plain(value)))
+            return file.write(_json_bytes(self.tree.state() if not path else plain(plain_unless_view(self.tree, value))))
         if format == "raw":
             return self._write_raw(file, entry)
         if not path:
@@ -203,13 +213,7 @@ class Snapshot:
         except NotFoundError as error:
             if error.code != "pack_missing":
                 raise
-            raise NotFoundError(
-                "the snapshot is not complete: a pack that it needs is missing",
-                code="snapshot_incomplete",
-                hint="its save never finished, or the pack was removed; restore a parent or use a replica",
-                id=self.id,
-                key=error.context.get("key"),
-            ) from error
+            raise incomplete(self.id, error) from error
 
 
 class _View:
@@ -250,14 +254,15 @@ class ListView(_View, Sequence[Any]):
     @overload
     def __getitem__(self, index: slice) -> list[Any]: ...
     def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, int):
+        if not isinstance(index, slice):
             return plain_unless_view(self._tree, self.child(index))
         wanted = range(*index.indices(len(self)))
         if not wanted:
             return []
-        first, last = min(wanted[0], wanted[-1]), max(wanted[0], wanted[-1])
-        items = [plain(self._wrapped(item)) for item in self._tree.items(self._node, first, last + 1)]
-        return [plain_unless_view(self._tree, items[position - first]) for position in wanted]
+        forward = wanted if wanted.step > 0 else wanted[::-1]
+        items = self._tree.items(self._node, forward[0], forward[-1] + 1, whole=forward.step == 1)
+        loaded = [self._tree.loaded(item) for item in islice(items, 0, None, forward.step)]
+        return loaded if wanted.step > 0 else loaded[::-1]
 
     def child(self, key: Any) -> Any:
         """As in `_View`, for an index."""
@@ -272,9 +277,12 @@ class ListView(_View, Sequence[Any]):
         return _view_or_entry(self._tree, item) if isinstance(item, Entry) else item
 
     def __iter__(self) -> Iterator[Any]:
-        for start in range(0, len(self), WALK_ITEMS):
-            for item in self._tree.items(self._node, start, min(len(self), start + WALK_ITEMS)):
+        start, count = 0, WALK_ITEMS
+        while start < len(self):
+            stop = min(len(self), start + count)
+            for item in self._tree.items(self._node, start, stop):
                 yield plain_unless_view(self._tree, self._wrapped(item))
+            start, count = stop, count * 2
 
 
 class MapView(_View, Mapping[Any, Any]):
@@ -293,7 +301,39 @@ class MapView(_View, Mapping[Any, Any]):
             yield key
 
     def __contains__(self, key: object) -> bool:
-        return any(key == known for known in self)
+        try:
+            self._tree.find(self._node, key)
+        except KeyError:
+            return False
+        return True
+
+    def items(self) -> ItemsView[Any, Any]:
+        """The pairs in order, read one after the other; large values as in `view[key]`."""
+        return _Pairs(self)
+
+    def values(self) -> ValuesView[Any]:
+        """The values in order, as in `items`."""
+        return _Values(self)
+
+    def pairs(self) -> Iterator[tuple[Any, Any]]:
+        """The pairs in one pass: looking every key up by itself would read the dict once per key."""
+        for key, value in self._tree.pairs(self._node, whole=True):
+            found = _view_or_entry(self._tree, value) if isinstance(value, Entry) else value
+            yield key, plain_unless_view(self._tree, found)
+
+
+class _Pairs(ItemsView[Any, Any]):
+    _mapping: MapView
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        return self._mapping.pairs()
+
+
+class _Values(ValuesView[Any]):
+    _mapping: MapView
+
+    def __iter__(self) -> Iterator[Any]:
+        return (value for _, value in self._mapping.pairs())
 
 
 def _view_or_entry(tree: Tree, entry: Entry) -> Any:

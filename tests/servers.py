@@ -64,6 +64,13 @@ def given() -> Endpoint | None:
     return Endpoint(line["endpoint_url"], line["access_key"], line["secret_key"], line["region"], line["bucket"])
 
 
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
 @contextmanager
 def start(kind: str) -> Iterator[Endpoint]:
     """Run an emulator for the length of a block.
@@ -71,8 +78,7 @@ def start(kind: str) -> Iterator[Endpoint]:
     Args:
         kind: "moto", behind one write lock, or "ministack".
     """
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     if kind == "moto":
         command = [sys.executable, "-P", "-B", str(MOTO), str(port)]
         settings = {}

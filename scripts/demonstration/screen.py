@@ -38,6 +38,10 @@ class Screen:
         """Print a paragraph, wrapped."""
         print(textwrap.fill(text, self.columns, initial_indent=INDENT, subsequent_indent=INDENT), flush=True)
 
+    def gap(self) -> None:
+        """Print an empty line."""
+        print(flush=True)
+
     def code(self, text: str) -> None:
         """Print lines of code or a command as they are, so that they can be copied."""
         print(textwrap.indent(self.paint(text, "36"), INDENT), flush=True)
@@ -97,12 +101,12 @@ class Screen:
 
 
 def size(count_bytes: float) -> str:
-    """Return a number of bytes for people: `17 B`, `3.2 KiB`, `213.2 MiB`."""
+    """Return a number of bytes for people: `17 B`, `3.2 KiB`, `213 MiB`."""
     for unit in ("B", "KiB", "MiB"):
-        if count_bytes < 1024:
-            return f"{count_bytes:.0f} B" if unit == "B" else f"{count_bytes:.1f} {unit}"
+        if count_bytes < 1000:  # 0.98 MiB reads better than 1002.2 KiB
+            return f"{count_bytes:.0f} B" if unit == "B" else f"{count_bytes:.3g} {unit}"
         count_bytes /= 1024
-    return f"{count_bytes:.1f} GiB"
+    return f"{count_bytes:.3g} GiB"
 
 
 def times(full: float, part: float) -> str:
@@ -112,6 +116,6 @@ def times(full: float, part: float) -> str:
     return f"{full / part:,.0f}x" if full >= 10 * part else f"{full / part:.1f}x"
 
 
-def count(number: int, noun: str) -> str:
-    """Return a number with its noun: `1 run`, `10 runs`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def count(number: int, noun: str, nouns: str = "") -> str:
+    """Return a number with its noun: `1 run`, `10 runs`, `4 branches`."""
+    return f"{number:,} {noun if number == 1 else nouns or f'{noun}s'}"

@@ -153,7 +153,7 @@ def _silence_stdout() -> None:
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
     """Unwind on SIGTERM as on Ctrl-C, so that temporary files go away."""
-    raise click.exceptions.Exit(EXIT_TERMINATED)
+    raise SystemExit(EXIT_TERMINATED)  # no `Exception`: code that tries again must not catch it
 
 
 if __name__ == "__main__":

@@ -25,6 +25,9 @@ SCHEMA_VERSION = 1
 MIN_TERMINAL_COLUMNS = 40
 """Narrower terminals are treated as this wide: below it a table holds nothing that can be read."""
 
+WIDE_TERMINAL_COLUMNS = 110
+"""From here on a row has room for whole times."""
+
 _ID_SHORT_CHARS = 12
 _MAX_ID_COLUMNS = 48
 _ELLIPSIS = "…"
@@ -94,6 +97,14 @@ def iso(moment: datetime.datetime) -> str:
 def when(moment: datetime.datetime) -> str:
     """Return an aware time for people: `2026-11-20 23:06:12Z (3m ago)`."""
     return f"{moment.astimezone(datetime.UTC):%Y-%m-%d %H:%M:%S}Z ({ago(moment)})"
+
+
+def when_in(session: Session, moment: datetime.datetime) -> str:
+    """Return an aware time for a row: as `when`, without year and zone where the terminal is narrow."""
+    columns = terminal_columns(session)
+    if columns is None or columns >= WIDE_TERMINAL_COLUMNS:
+        return when(moment)
+    return f"{moment.astimezone(datetime.UTC):%m-%d %H:%M:%S} ({ago(moment)})"
 
 
 def ago(moment: datetime.datetime) -> str:
@@ -224,8 +235,10 @@ def table(
         status_column: The column that is coloured by its value.
     """
     cells = [list(headings), *([printable(cell) for cell in row] for row in rows)]
-    widths = [max(columns_of(row[i]) for row in cells) for i in range(len(headings))]
     limit = terminal_columns(session)
+    if limit is not None:  # one long name must not push all other columns off the screen
+        cells = [[cut(cell, limit // 2) for cell in row] for row in cells]
+    widths = [max(columns_of(row[i]) for row in cells) for i in range(len(headings))]
     for number, row in enumerate(cells):
         parts, left = [], limit
         for i, cell in enumerate(row):

@@ -125,7 +125,9 @@ class Session:
             TimeElapsedColumn(),
         )
         # Four redraws a second: a person sees movement, a slow terminal is not flooded.
-        with Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=4) as bar:
+        with Progress(
+            *columns, console=Console(stderr=True, no_color=self.color == "never" or None), transient=True, refresh_per_second=4
+        ) as bar:
             task = bar.add_task(description, total=total, text="")
             yield lambda completed, text="": bar.update(task, completed=completed, text=text)
 

@@ -1,7 +1,7 @@
 """The preset: text that every reader and writer of format 1 knows, so that small frames need not repeat it.
 
 Every frame is compressed with these bytes as a raw-content zstd dictionary (`zstd -D`). A register is a third
-smaller for it, a meta frame a tenth; large frames do not notice. The bytes are part of the format:
+smaller for it, a meta frame a tenth; large frames do without it. The bytes are part of the format:
 `manifests/preset-1.txt` holds them, SPEC.md names their digest, and a test compares the three. They never change;
 another preset would be another format version.
 """

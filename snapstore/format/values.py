@@ -22,6 +22,7 @@ import ormsgpack
 from snapstore.errors import CorruptionError, InvalidInputError
 
 __all__ = [
+    "KEY_LIMIT_BYTES",
     "MAX_DEPTH",
     "MAX_ITEM_BYTES",
     "array_header",
@@ -38,6 +39,9 @@ __all__ = [
 
 MAX_DEPTH = 200
 """Levels of nesting that a state may have. The C encoder stops near 255; 200 leaves room for extensions."""
+
+KEY_LIMIT_BYTES = 16 * 1024
+"""The encoding of a dict key: keys stand in tree nodes, which have to stay small."""
 
 MAX_ITEM_BYTES = 2**32 - 1
 """MessagePack lengths are 32 bits: 4 GiB - 1 for one text or bytes value, and as many items in a container."""
@@ -64,6 +68,7 @@ _STRICT = (
 )
 _ANY_KEYS = _STRICT | ormsgpack.OPT_NON_STR_KEYS
 _KEY_TYPES = (str, int, float, bool, type(None), bytes)
+_EXTENSION_CONTAINERS = (tuple, set, frozenset)
 _PLAIN_LEAVES = (float, bool, type(None), bytes, bytearray, memoryview)
 _EXTENSION_LEAVES = (
     datetime.datetime,
@@ -91,7 +96,7 @@ def encode(value: Any, path: tuple[Any, ...] = ()) -> bytes:
     except (TypeError, RecursionError, ValueError, OverflowError) as error:
         _check(value, path, 1, set())
         try:
-            return ormsgpack.packb(value, default=_extend, option=_ANY_KEYS)
+            return _pack(value)
         except (TypeError, RecursionError, ValueError, OverflowError):
             refuse(path, f"cannot be stored ({error})", "unsupported_type")
 
@@ -100,7 +105,10 @@ def encode_key(key: Any, path: tuple[Any, ...]) -> bytes:
     """Encode a dict key: text, bytes, a 64-bit integer, a float, a bool or None."""
     if type(key) is not str:
         _check_key(key, path)
-    return encode(key, (*path, key))
+    encoded = encode(key, (*path, key))
+    if len(encoded) > KEY_LIMIT_BYTES:
+        refuse(path, f"has a key of {len(encoded)} bytes; a key takes at most {KEY_LIMIT_BYTES}", "key_too_large")
+    return encoded
 
 
 def text_bytes(value: str, path: tuple[Any, ...]) -> bytes:
@@ -200,13 +208,23 @@ def refuse(path: tuple[Any, ...], problem: str, code: str, suffix: str = "") -> 
         "cycle": "store a state that does not contain itself",
         "too_deep": f"flatten the state to at most {MAX_DEPTH} levels",
         "lone_surrogate": "clean the text first, for example text.encode('utf-8', 'replace').decode()",
+        "key_too_large": "use a digest or a short name as the key, and keep the long text in the value",
         "too_large": "split the value: one text or bytes value holds at most 4 GiB - 1 bytes",
     }
     raise InvalidInputError(f"{where} {problem}", code=code, hint=hints[code], path=where)
 
 
 def _extend(value: Any) -> ormsgpack.Ext:
-    """Encode a value that MessagePack has no type for; TypeError refuses it."""
+    """Encode a value that MessagePack has no type for; TypeError refuses it.
+
+    The encoder cannot see into what is packed on its own: cycles, depth and keys in there are checked first, once.
+    """
+    if type(value) in _EXTENSION_CONTAINERS:
+        _check(value, (), 1, set())
+    return _extend_checked(value)
+
+
+def _extend_checked(value: Any) -> ormsgpack.Ext:
     kind = type(value)
     if kind is tuple:
         return ormsgpack.Ext(EXT_TUPLE, _pack(list(value)))
@@ -236,10 +254,8 @@ def _extend_leaf(value: Any, kind: type) -> ormsgpack.Ext:
 
 
 def _pack(value: Any) -> bytes:
-    try:
-        return ormsgpack.packb(value, default=_extend, option=_STRICT)
-    except TypeError:
-        return ormsgpack.packb(value, default=_extend, option=_ANY_KEYS)
+    """Encode a value that `_check` let pass: any key that is left may be kept."""
+    return ormsgpack.packb(value, default=_extend_checked, option=_ANY_KEYS)
 
 
 def _zone(zone: datetime.tzinfo | None) -> Any:
@@ -327,18 +343,25 @@ def _check_key(key: Any, path: tuple[Any, ...]) -> None:
         _check_text(key, (*path, key))
 
 
+def _packs(value: Any) -> bool:
+    """Whether a value could be stored, without saying why not."""
+    try:
+        ormsgpack.packb(value, default=_extend, option=_ANY_KEYS)
+    except (TypeError, RecursionError, ValueError, OverflowError):
+        return False
+    return True
+
+
 def _check_leaf(value: Any, kind: type, path: tuple[Any, ...]) -> None:
     if kind in _EXTENSION_LEAVES:
         try:
-            _extend(value)
+            _extend_checked(value)
         except (TypeError, ValueError) as error:
             refuse(path, f"cannot be stored: {error}", "unsupported_type")
         return
     suffix = ""
-    for name, attribute in getattr(value, "__dict__", {}).items():
-        try:
-            encode(attribute)
-        except InvalidInputError:
+    for name, attribute in {} if kind is type else getattr(value, "__dict__", {}).items():
+        if not _packs(attribute):
             suffix, kind = f".{name}", type(attribute)
             break
     shown = f"{kind.__module__}.{kind.__qualname__}"

@@ -128,15 +128,17 @@ class Committer:
             ConflictError: another writer was first (`version_changed`); read again and decide anew.
         """
         old = head.register
-        created_ms = self.next_ms(what.after_ms) if old.deleted else old.created_at
-        if not old.deleted and what.after_ms >= created_ms:
+        base = head if not old.deleted and (head.proven or head.root is not None) else self._readable(head)
+        # A create that never finished has no place in the history to keep, like a tombstone.
+        anew = old.deleted or (base is None and not old.prevs)
+        created_ms = self.next_ms(what.after_ms) if anew else old.created_at
+        if not anew and what.after_ms >= created_ms:
             raise InvalidInputError(
                 "a snapshot cannot continue one that is newer than itself",
                 code="parent_newer",
                 hint="save under a new id, or leave the parent out to keep the old one",
                 id=what.id,
             )
-        base = head if not old.deleted and (head.proven or head.root is not None) else self._readable(head)
         if base is not None and not what.parents:
             what = replace(what, parents=parents_of(self._storage, base))
         content = self._content(what, created_ms, base or what.first, state)
@@ -212,8 +214,10 @@ class Committer:
             return self._storage.put_create(key, body)
         except ConflictError:
             stored = self._storage.get(key)
-            if Register.decode(stored.data).landed(txid):
+            found = Register.decode(stored.data)
+            if found.landed(txid):
                 return stored.version
+            self._heads.put(Head(found, stored.version))
             raise
 
     def _swap(self, head: Head, register: Register, *, marker: bool, root: Entry | None) -> Head:
@@ -361,7 +365,7 @@ class Committer:
             self._heads.drop(snapshot_id)
             return None
         known = self._heads.get(snapshot_id)
-        if known is not None and known.register.root == found.register.root and found.register.root is not None:
+        if known is not None and known.has_content_of(found.register):
             found = replace(found, root=known.root, proven=known.proven, parents=known.parents)
         return self._heads.put(found)
 

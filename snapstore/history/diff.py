@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from snapstore.format.node import LEAF, LIST, MAP, NODE, TREE, Entry, Node
+from snapstore.format.node import LIST, MAP, NODE, TREE, Entry, Node
 from snapstore.history.tree import Tree
 
 __all__ = ["Change", "compare", "path_text"]
@@ -102,8 +102,8 @@ class _Comparison:
 
     def _lists(self, path: tuple[Any, ...], old: Node, new: Node) -> Iterator[Change]:
         first, old_entries, new_entries = self._trim(old, new)
-        old_items = list(self._items(self._old, old_entries))
-        new_items = list(self._items(self._new, new_entries))
+        old_items = list(self._old.all_items(old_entries))
+        new_items = list(self._new.all_items(new_entries))
         yield from self._sequences(path, old_items, new_items, first)
 
     def _sequences(self, path: tuple[Any, ...], old: list[Any], new: list[Any], first: int) -> Iterator[Change]:
@@ -152,14 +152,6 @@ class _Comparison:
             children = tree.reader.node(entry).entries
             opened += [(child, deepest - 1 if child.kind == NODE else _ITEM) for child in children]
         return opened
-
-    def _items(self, tree: Tree, entries: list[Entry]) -> Iterator[Any]:
-        tree.reader.load_frames(entry.place for entry in entries if entry.kind == LEAF)
-        for entry in entries:
-            if entry.kind == TREE:
-                yield entry
-            else:
-                yield from tree.leaf_items(entry)
 
 
 _Level = tuple[Entry, int]

@@ -28,6 +28,7 @@ __all__ = [
     "Head",
     "HeadCache",
     "Reading",
+    "incomplete",
     "loaded_root",
     "parents_of",
     "read_head",
@@ -60,6 +61,14 @@ class Head:
     root: Entry | None = None
     proven: bool = False
     parents: tuple[ParentRef, ...] | None = None
+
+    def has_content_of(self, other: Register) -> bool:
+        """Whether the other version has the same content in the same places: status and metadata may differ.
+
+        The packs are compared too: the same state saved twice has the same root at the same offsets of other packs.
+        """
+        mine = self.register
+        return mine.manifest is not None and (mine.manifest, mine.closure) == (other.manifest, other.closure)
 
 
 class HeadCache:
@@ -130,16 +139,37 @@ def tree_of(storage: Storage, version: Register | PreviousVersion) -> Tree:
 
 
 def loaded_root(storage: Storage, head: Head) -> Entry:
-    """The head's root with every node below it loaded, as a base for the next save."""
+    """The head's root with every node below it loaded, as a base for the next save.
+
+    Raises:
+        NotFoundError: `snapshot_deleted`, or `snapshot_incomplete`: its packs never arrived, so nothing may refer to them.
+    """
     if head.root is not None:
         return head.root
     register = head.register
     if register.root is None:
         raise NotFoundError("the snapshot is deleted", code="snapshot_deleted", id=register.id)
     entry = root_entry(register.root, register.size_bytes)
-    if entry.kind == TREE:
-        PackReader(storage, register.closure).load_tree(entry)
+    reader = PackReader(storage, register.closure)
+    try:
+        if entry.kind == TREE:
+            reader.load_tree(entry)
+        elif not head.proven:
+            reader.chunk(entry)
+    except NotFoundError as error:
+        raise incomplete(register.id, error) from error
     return entry
+
+
+def incomplete(id: str, missing: NotFoundError) -> NotFoundError:
+    """The error for a snapshot that needs a pack which is not there."""
+    return NotFoundError(
+        "the snapshot is not complete: a pack that it needs is missing",
+        code="snapshot_incomplete",
+        hint="its save never finished, or the pack was removed; restore a parent or use a replica",
+        id=id,
+        key=missing.context.get("key"),
+    )
 
 
 def parents_of(storage: Storage, head: Head) -> tuple[ParentRef, ...]:
@@ -168,11 +198,21 @@ class Reading:
         self._head = head
         self._tree = tree_of(storage, head.register)
         self._read = False
+        self.missing = False
 
     def state(self) -> Any:
-        """The whole state."""
+        """The whole state.
+
+        Raises:
+            NotFoundError: `snapshot_incomplete`: its save never finished; `missing` tells from then on.
+        """
+        try:
+            state = self._tree.state()
+        except NotFoundError as error:
+            self.missing = True
+            raise incomplete(self._head.register.id, error) from error
         self._read = True
-        return self._tree.state()
+        return state
 
     def head(self) -> Head:
         """The head, with the nodes of its tree if the state has been read."""

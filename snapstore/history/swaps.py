@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from snapstore import clock
-from snapstore.errors import ConflictError
+from snapstore.errors import ConflictError, StorageError
 from snapstore.history.heads import Head
 
 __all__ = ["until_swapped"]
@@ -39,6 +39,7 @@ def until_swapped(
 
     Raises:
         ConflictError: rivals kept being faster for a minute.
+        StorageError: whether the write took effect is not known.
     """
     end = clock.monotonic_s() + CONFLICT_TIMEOUT_S
     fresh = head is None and not check_skip
@@ -50,13 +51,14 @@ def until_swapped(
             result = attempt(head)
             if result is not None or fresh or not check_skip:
                 return result
-        except ConflictError as error:
-            if error.code not in _RIVALS or clock.monotonic_s() > end:
+        except StorageError:
+            raise  # what was written may be there: trying again could apply one change twice
+        except Exception as error:
+            rival = isinstance(error, ConflictError) and error.code in _RIVALS
+            if clock.monotonic_s() > end or (not rival and (fresh or not check_skip)):
                 raise
-            clock.sleep(clock.jitter(0, FIRST_DELAY_S * 2 ** min(tries, MAX_DOUBLINGS)))
-        except Exception:
-            if fresh:
-                raise
+            if rival:
+                clock.sleep(clock.jitter(0, FIRST_DELAY_S * 2 ** min(tries, MAX_DOUBLINGS)))
         tries += 1
         head, fresh = refresh(), True
 

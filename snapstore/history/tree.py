@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 from snapstore.digest import digest_hex, hasher
 from snapstore.errors import CorruptionError
 from snapstore.format import values
-from snapstore.format.node import INLINE, LEAF, TREE, Entry, Node, Segment, scan, segments, value_header
+from snapstore.format.node import INLINE, LEAF, LIST, MAP, TREE, Entry, Node, Segment, scan, segments, value_header
 from snapstore.packs.reader import PackReader
 
 __all__ = ["EAGER_BYTES", "Tree"]
@@ -17,7 +17,39 @@ EAGER_BYTES = 4 * 1024 * 1024
 """A closure up to this size is read together with the snapshot, because its state is wanted in most cases."""
 
 HOLD_BYTES = 64 * 1024 * 1024
-"""Closures up to this size are read whole in one round trip; larger ones are streamed, a node at a time."""
+"""Closures up to this size are read whole in one round trip; larger ones are streamed, `AHEAD_BYTES` at a time."""
+
+AHEAD_BYTES = 8 * 1024 * 1024
+"""What is read together when more follows. The reader's cache holds four times as much, since the frames that these
+bytes lie in hold other things too."""
+
+_CHUNKS, _ITEMS, _WHOLE = 0, 1, 2
+"""How much of the trees among a container's items is read ahead: nothing; what tells texts from containers, and the
+texts; everything."""
+
+
+class _Parts(list["bytes | memoryview"]):
+    """Pieces of an encoding that is not verified yet, with a bound on what damaged nodes can make of it.
+
+    Args:
+        size: bytes that the whole should have.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        # Every node covers bytes, so the nodes of a true tree are fewer than its bytes.
+        self._left = 2 * size + 1024
+
+    def append(self, piece: bytes | memoryview) -> None:
+        """Append one piece; `CorruptionError` when there is more than there can be."""
+        self.spend(len(piece))
+        super().append(piece)
+
+    def spend(self, amount: int) -> None:
+        """Count towards the bound."""
+        self._left -= amount
+        if self._left < 0:
+            raise CorruptionError("a tree holds more than it should", code="state_damaged")
 
 
 class Tree:
@@ -45,11 +77,11 @@ class Tree:
         when it does not match they are checked one by one, to name the one that is damaged.
         """
         self.reader.load_packs()
-        parts: list[bytes | memoryview] = []
+        parts = _Parts(self.root.length)
         try:
             self._gather(self.root.kind, self.root.place, parts)
-        except (CorruptionError, ValueError, TypeError, IndexError):
-            parts = []
+        except (CorruptionError, ValueError, TypeError, IndexError, RecursionError):
+            parts.clear()
         data = b"".join(parts)
         if digest_hex(data) != self.digest:
             for _ in self.stream():
@@ -58,11 +90,12 @@ class Tree:
         self._let_go()
         return data
 
-    def _gather(self, kind: int, place: tuple[Segment, ...], parts: list[bytes | memoryview]) -> None:
+    def _gather(self, kind: int, place: tuple[Segment, ...], parts: _Parts) -> None:
         """Append the bytes below one entry, unverified."""
         if kind == LEAF:
             parts.append(self.reader.unverified_chunk(place))
             return
+        parts.spend(1)
         frame = place[0]
         of_value, rows, places = scan(self.reader.unverified_chunk(place[:1]))
         header = len(parts)
@@ -108,7 +141,7 @@ class Tree:
             raise self._wrong_state()
         yield last
 
-    def pieces(self, entry: Entry) -> Iterator[bytes | memoryview]:
+    def pieces(self, entry: Entry, *, fetched: bool = False) -> Iterator[bytes | memoryview]:
         """The verified encoding of what an entry stands for, without its key."""
         if entry.kind == LEAF:
             yield self.reader.chunk(entry)
@@ -118,79 +151,124 @@ class Tree:
             node = self.reader.node(entry)
             if entry.kind == TREE:
                 yield node.header()
-            yield from self.content(node)
+            yield from self.content(node, fetched=fetched)
 
-    def content(self, node: Node) -> Iterator[bytes | memoryview]:
-        """The verified encoding of all entries of a node."""
-        self.reader.load_frames(entry.place for entry in node.entries if entry.node is None)
-        for entry in node.entries:
+    def content(self, node: Node, *, fetched: bool = False) -> Iterator[bytes | memoryview]:
+        """The verified encoding of all entries of a node; `fetched` when all below it has been read."""
+        for entry in node.entries if fetched else self._ahead(node.entries, _WHOLE):
             if entry.key:
                 yield entry.key
-            yield from self.pieces(entry)
+            yield from self.pieces(entry, fetched=fetched or entry.length <= AHEAD_BYTES)
 
     def value(self, entry: Entry) -> Any:
         """The decoded value of a LEAF root or TREE entry."""
         return values.decode(b"".join(self.pieces(entry)))
 
+    def loaded(self, item: Any) -> Any:
+        """An item as `items` gives it, as a plain value."""
+        return self.value(item) if isinstance(item, Entry) else item
+
     # Parts ------------------------------------------------------------------------------------------------
 
-    def items(self, root: Node, start: int, stop: int) -> Iterator[Any]:
+    def items(self, root: Node, start: int, stop: int, *, whole: bool = False) -> Iterator[Any]:
         """Items `start` to `stop` of a list whose root is `root`; large ones as entries, others decoded.
 
-        Reads only the chunks that hold them.
+        Reads only the chunks that hold them, and with `whole` what is below the large ones, all together.
         """
-        chosen = self._level_zero(root, start, stop)
-        self.reader.load_frames(entry.place for entry, _ in chosen if entry.kind != INLINE and entry.node is None)
-        for entry, first in chosen:
+        chosen, first = self._level_zero(root, start, stop)
+        for entry in self._ahead(chosen, _WHOLE if whole else _ITEMS):
             if entry.kind == TREE:
                 yield entry
-                continue
-            decoded = self.leaf_items(entry)
-            yield from decoded[max(0, start - first) : stop - first]
+            else:
+                yield from self._decoded(entry)[max(0, start - first) : stop - first]
+            first += entry.count
 
-    def leaf_items(self, entry: Entry) -> list[Any]:
-        """The decoded items of a LEAF or INLINE entry of a list."""
+    def all_items(self, entries: Sequence[Entry]) -> Iterator[Any]:
+        """The items that level-0 entries of a list hold; large ones as entries, others decoded."""
+        for entry in self._ahead(entries, _CHUNKS):
+            if entry.kind == TREE:
+                yield entry
+            else:
+                yield from self._decoded(entry)
+
+    def _decoded(self, entry: Entry) -> list[Any]:
+        return cast("list[Any]", values.decode(values.array_header(entry.count) + self.reader.chunk(entry)))
+
+    def _decoded_pairs(self, entry: Entry) -> dict[Any, Any]:
         data = entry.payload if entry.kind == INLINE else self.reader.chunk(entry)
-        return cast("list[Any]", values.decode(values.array_header(entry.count) + bytes(data)))
+        return cast("dict[Any, Any]", values.decode(values.map_header(entry.count) + data))
 
-    def _level_zero(self, root: Node, start: int, stop: int) -> list[tuple[Entry, int]]:
-        """The level-0 entries that hold items in [start, stop), each with the index of its first item."""
-        level = [(root.entry, 0)]
+    def _ahead(self, entries: Sequence[Entry], depth: int) -> Iterator[Entry]:
+        """The entries one by one; what they need has been read, several at a time."""
+        start = 0
+        while start < len(entries):
+            end, size = start + 1, entries[start].length
+            while end < len(entries) and size + entries[end].length <= AHEAD_BYTES:
+                size += entries[end].length
+                end += 1
+            batch = entries[start:end]
+            if depth == _ITEMS:
+                self.reader.load_nodes(batch)
+            if size <= AHEAD_BYTES:
+                self._fetch([entry for entry in batch if depth == _WHOLE or entry.kind == LEAF or _is_raw(entry)])
+            yield from batch
+            start = end
+
+    def _fetch(self, entries: Sequence[Entry]) -> None:
+        """Read everything below these entries: the nodes a level at a time, then all chunks together."""
+        chunks: list[tuple[Segment, ...]] = []
+        level = entries
+        while level:
+            self.reader.load_nodes(level)
+            chunks += [entry.place for entry in level if entry.kind == LEAF]
+            level = [child for entry in level if entry.node is not None for child in entry.node.entries]
+        self.reader.load_frames(chunks)
+
+    def _level_zero(self, root: Node, start: int, stop: int) -> tuple[list[Entry], int]:
+        """The level-0 entries that hold items in [start, stop), and the index of the first item in the first of them."""
         root.entry.node = root
+        level, position = [root.entry], 0
         while True:
-            below: list[tuple[Entry, int]] = []
-            self.reader.load_nodes(entry for entry, _ in level)
-            for parent, position in level:
-                first = position
-                for entry in cast("Node", parent.node).entries:
-                    if first < stop and first + entry.count > start:
-                        below.append((entry, first))
-                    first += entry.count
-            if not below or cast("Node", level[0][0].node).level == 0:
-                return below
-            level = below
+            below: list[Entry] = []
+            self.reader.load_nodes(level)
+            first = start_of_below = position
+            for entry in (entry for parent in level for entry in cast("Node", parent.node).entries):
+                if first < stop and first + entry.count > start:
+                    if not below:
+                        start_of_below = first
+                    below.append(entry)
+                first += entry.count
+            if not below or cast("Node", level[0].node).level == 0:
+                return below, start_of_below
+            level, position = below, start_of_below
 
-    def pairs(self, root: Node) -> Iterator[tuple[Any, Any]]:
-        """All pairs of a dict, in order; large values as entries."""
-        for entry, _ in self._level_zero(root, 0, root.count):
+    def pairs(self, root: Node, *, whole: bool = False) -> Iterator[tuple[Any, Any]]:
+        """All pairs of a dict, in order; large values as entries.
+
+        Args:
+            root: of the dict.
+            whole: whether the values are going to be looked at, not only the keys.
+        """
+        chosen, _ = self._level_zero(root, 0, root.count)
+        for entry in self._ahead(chosen, _ITEMS if whole else _CHUNKS):
             if entry.kind == TREE:
                 yield values.decode(entry.key), entry
             else:
-                data = entry.payload if entry.kind == INLINE else self.reader.chunk(entry)
-                yield from values.decode(values.map_header(entry.count) + bytes(data)).items()
+                yield from self._decoded_pairs(entry).items()
 
     def find(self, root: Node, key: Any) -> Any:
         """The value of one key: an entry when it is large. `KeyError` when it is not there."""
-        chosen = [entry for entry, _ in self._level_zero(root, 0, root.count)]
-        wanted = values.encode_key(key, ())
+        chosen, _ = self._level_zero(root, 0, root.count)
         for entry in chosen:
-            if entry.kind == TREE and entry.key == wanted:
+            if entry.kind == TREE and values.decode(entry.key) == key:
                 return entry
-        self.reader.load_frames(entry.place for entry in chosen if entry.kind == LEAF)
-        for entry in chosen:
-            if entry.kind != TREE:
-                data = entry.payload if entry.kind == INLINE else self.reader.chunk(entry)
-                pairs = values.decode(values.map_header(entry.count) + bytes(data))
-                if key in pairs:
-                    return pairs[key]
+        for entry in self._ahead([entry for entry in chosen if entry.kind != TREE], _CHUNKS):
+            pairs = self._decoded_pairs(entry)
+            if key in pairs:
+                return pairs[key]
         raise KeyError(key)
+
+
+def _is_raw(entry: Entry) -> bool:
+    """Whether an entry is a tree that is known to be no container: a text, for example."""
+    return entry.node is not None and entry.node.kind not in (LIST, MAP)

@@ -119,18 +119,23 @@ def run_heads(storage: Storage, run: str, limit: int | None = None) -> Iterator[
 
 
 def leaf_heads(storage: Storage, run: str) -> list[Head]:
-    """Every snapshot of a run that has no live child in it, newest first."""
-    entries = {entry.id12: entry for entry in run_entries(storage, run)}
-    heads: dict[str, Head | None] = {}
+    """Every snapshot of a run that has no live child in it, newest first.
+
+    An id may stand in the listing more than once: deleted and made again, or left by a create that was refused. A child
+    is always newer than its parent, so it never counts against an incarnation that came after it.
+    """
+    entries = list(run_entries(storage, run))
+    heads: dict[int, Head | None] = {}
     while True:
-        named = {parent for id12, entry in entries.items() if heads.get(id12, entry) is not None for parent in entry.parents}
-        leaves = [entry for id12, entry in entries.items() if id12 not in named and id12 not in heads]
+        continued: dict[str, int] = {}
+        for index, entry in enumerate(entries):
+            if heads.get(index, entry) is not None:
+                for parent in entry.parents:
+                    continued[parent] = max(continued.get(parent, -1), entry.created_ms)
+        leaves = [i for i, e in enumerate(entries) if i not in heads and continued.get(e.id12, -1) <= e.created_ms]
         if not leaves:
-            break
-        for entry, head in zip(leaves, live_heads(storage, run, leaves), strict=True):
-            heads[entry.id12] = head
-    named = {parent for id12, head in heads.items() if head is not None for parent in entries[id12].parents}
-    return [head for id12, head in heads.items() if head is not None and id12 not in named]
+            return [head for _, head in sorted(heads.items()) if head is not None]
+        heads.update(zip(leaves, live_heads(storage, run, [entries[index] for index in leaves]), strict=True))
 
 
 def graph_heads(storage: Storage, graph: str | None, at_least: int | None = None) -> Iterator[Head]:
@@ -147,20 +152,20 @@ def graph_heads(storage: Storage, graph: str | None, at_least: int | None = None
         return
     seen: set[str] = set()
     ready: list[Head] = []
-    batch: list[names.ChangeName] = []
+    batch: list[str] = []
     for change in _changes(storage, names.graph_prefix(graph)):
-        if change.register_key in seen:
+        key = change.register_key
+        if key in seen:
             continue
-        seen.add(change.register_key)
-        batch.append(change)
         if at_least is not None and len(batch) >= max(16, min(PAGE * 4, at_least)):
-            ready += _of_graph(_heads(storage, [one.register_key for one in batch]), graph)
-            # Every snapshot has a marker at its creation, so all those created since this marker are in `ready`.
-            certain = [head for head in ready if head.register.created_at >= batch[-1].changed_ms]
-            yield from _newest_first(certain)
-            ready = [head for head in ready if head.register.created_at < batch[-1].changed_ms]
+            ready += _of_graph(_heads(storage, batch), graph)
+            # Every snapshot has a marker no older than itself, so what comes from here on was created no later than this.
+            yield from _newest_first([head for head in ready if head.register.created_at > change.changed_ms])
+            ready = [head for head in ready if head.register.created_at <= change.changed_ms]
             batch = []
-    ready += _of_graph(_heads(storage, [one.register_key for one in batch]), graph)
+        seen.add(key)
+        batch.append(key)
+    ready += _of_graph(_heads(storage, batch), graph)
     yield from _newest_first(ready)
 
 

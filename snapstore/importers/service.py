@@ -16,11 +16,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, BinaryIO
 
 from snapstore.errors import InvalidInputError, NotFoundError
+from snapstore.format import names
 from snapstore.importers import claude_jsonl, jsonl, swe_agent, tau_bench
 from snapstore.importers.step import Source, Step
 
 if TYPE_CHECKING:
     from snapstore.archive import Archive
+    from snapstore.snapshot import Snapshot
 
 FORMATS: dict[str, ModuleType] = {
     "tau-bench": tau_bench,
@@ -202,7 +204,10 @@ class _Import:
 
     def _step(self, step: Step) -> None:
         if step.run not in self._existing:
-            self._existing[step.run] = {snapshot.id for snapshot in self._archive.log(step.run)}
+            there = self._archive.log(step.run)
+            if there:
+                _finish(self._archive, there[0])
+            self._existing[step.run] = {snapshot.id for snapshot in there}
             self._report.runs.append(step.run)
         if self._is_known(step):
             self._report.skipped += 1
@@ -228,3 +233,18 @@ class _Import:
         if step.parent_id in self._saved:
             return False
         return self._archive.get(step.id) is not None
+
+
+def _finish(archive: Archive, newest: Snapshot) -> None:
+    """Write the change marker of a run's newest snapshot when it is missing.
+
+    A save writes pack, register and marker at the same time. One that was killed in between may have left a whole
+    snapshot that no list shows; an import that skips it says that it is there, so it must be. Saves of an import follow
+    each other, so only the newest can be in this state. Costs one request per run.
+    """
+    register = newest.register
+    key = names.change_key(register.graph, register.updated_at, register.txid, register.id)
+    try:
+        archive.storage.get(key)
+    except NotFoundError:
+        archive.storage.put(key, b"")

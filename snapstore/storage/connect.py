@@ -54,31 +54,33 @@ def connect(
         raise InvalidInputError("a storage needs a path or a url", code="invalid_url")
     scheme = text.partition("://")[0] if "://" in text else ""
     storage: Storage
-    if filesystem is not None or scheme.startswith("fsspec+"):
-        storage = _fsspec(text, storage_options, filesystem, read_only, timeout_s)
-    elif scheme in {"", "file"}:
-        from snapstore.storage.local import LocalStorage, check_durability
-
+    if filesystem is None and scheme in {"", "file"}:
         _no_options(storage_options, "local")
-        storage = LocalStorage(
-            text.removeprefix("file://"),
-            durability=check_durability(durability),
-            read_only=read_only,
-            create=create,
-            timeout_s=timeout_s,
-        )
-    elif scheme == "memory":
+        storage = _local(text, durability, read_only=read_only, create=create, timeout_s=timeout_s)
+    elif filesystem is None and scheme == "memory":
         _no_options(storage_options, "memory")
         storage = memory.named(text.removeprefix("memory://").strip("/"))
         storage = ReadOnlyStorage(storage) if read_only else storage
-    elif scheme in SCHEMES:
+    elif filesystem is None and scheme in SCHEMES:
         from snapstore.storage.objects import open_objects
 
         settings = object_settings(text, storage_options, os.environ, timeout_s=timeout_s)
         storage = open_objects(settings, read_only=read_only)
     else:
-        storage = _fsspec(text, storage_options, None, read_only, timeout_s)
+        storage = _fsspec(text, storage_options, filesystem, read_only, timeout_s)
     return Retry(SingleWriter(storage) if single_writer else storage, timeout_s=timeout_s)
+
+
+def _local(url: str, durability: str, *, read_only: bool, create: bool, timeout_s: float) -> Storage:
+    from snapstore.storage.local import LocalStorage, check_durability
+
+    return LocalStorage(
+        url.removeprefix("file://"),
+        durability=check_durability(durability),
+        read_only=read_only,
+        create=create,
+        timeout_s=timeout_s,
+    )
 
 
 def _fsspec(url: str, options: Mapping[str, Any] | None, filesystem: Any, read_only: bool, timeout_s: float) -> Storage:

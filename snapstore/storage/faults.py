@@ -142,6 +142,19 @@ def _meaning(status: int, server_code: str) -> Meaning:
     return Meaning("storage_error", False, "the storage refused the request")
 
 
+def forked_process(url: str) -> StorageError:
+    """Make the error for a storage whose background threads stayed in the parent of this process.
+
+    Without it a call would wait for them for ever.
+    """
+    return StorageError(
+        "this storage was used before the process was forked",
+        code="forked_process",
+        hint="fork before the first use of an object store, or start processes with 'spawn' or 'forkserver'",
+        url=url,
+    )
+
+
 _CODE_ELEMENT = re.compile(r"<Code>([A-Za-z0-9._-]{1,80})</Code>")
 _MESSAGE_ELEMENT = re.compile(r"<Message>([^<]{0,200})")
 

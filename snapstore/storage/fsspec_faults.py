@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from snapstore.errors import NotFoundError, SnapstoreError, StorageError
+from snapstore.errors import CorruptionError, NotFoundError, SnapstoreError, StorageError
 from snapstore.storage.faults import CREDENTIALS_HINT, http_failure, os_failure
 
 # Names of exception classes in botocore, aiobotocore, aiohttp, requests, urllib3, paramiko.
@@ -65,6 +65,9 @@ def client_failure(error: Exception, *, url: str, key: str | None = None) -> Sna
     if names & _BROKEN_OFF:
         sentence = "the connection broke before the whole answer arrived"
         return StorageError(sentence, code="connection_lost", retryable=True, **context)
+    if "FlexibleChecksumError" in names:
+        # Damaged on the way, or the server sends a part with the checksum of the whole, as rclone does.
+        return CorruptionError("the bytes do not match the server's checksum", code="checksum_mismatch", **context)
     if isinstance(error, FileNotFoundError):
         return NotFoundError("no such object", code="object_not_found", **context)
     if isinstance(error, OSError):

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Final
 
 from snapstore import clock
-from snapstore.errors import ConflictError, NotFoundError, SnapstoreError, StorageError
+from snapstore.errors import ConflictError, CorruptionError, NotFoundError, SnapstoreError, StorageError
 from snapstore.storage.protocol import Storage
 
 # A server that lets rivals win in 60 % of rounds, as Swift does, stays unnoticed in 0.4 ** 8 = 1 of 1500 probes.
@@ -183,6 +183,10 @@ class _Probe:
             except StorageError as error:
                 if error.code not in _ANSWERS:
                     raise
+                self.passed[name] = False
+                self.problems.append(error.message)
+                return
+            except CorruptionError as error:
                 self.passed[name] = False
                 self.problems.append(error.message)
                 return

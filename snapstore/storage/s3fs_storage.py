@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from snapstore import clock
 from snapstore.errors import ConflictError, CorruptionError, NotFoundError, ReadOnlyError, StorageError
-from snapstore.storage.faults import http_failure
+from snapstore.storage.faults import forked_process, http_failure
 from snapstore.storage.fsspec_faults import answer_of, client_failure
 from snapstore.storage.parallel import parallel
 from snapstore.storage.protocol import (
@@ -199,7 +199,12 @@ class S3fsStorage:
 
     def _wait(self, call: Coroutine[Any, Any, T], key: str | None) -> T:
         """Run a call on the file system's own event loop, and turn what it raises into our errors."""
-        future = asyncio.run_coroutine_threadsafe(call, self._fs.loop)
+        try:
+            loop = self._fs.loop
+        except RuntimeError:  # fsspec notices a fork by itself
+            call.close()
+            raise forked_process(self.url) from None
+        future = asyncio.run_coroutine_threadsafe(call, loop)
         try:
             return future.result(self._timeout_s)
         except TimeoutError as error:

@@ -1,18 +1,15 @@
-"""The exported suite on S3, through obstore and through s3fs, on two emulators.
+"""The exported suite on S3 through obstore, on two emulators; and what both doors to S3 have in common.
 
-Goal: both doors to S3 keep every promise, and the names in the bucket are exactly the keys.
+Goal: every promise holds, and the names in the bucket are exactly the keys, whichever door wrote them.
 Method: every test has a prefix of its own in one bucket. A boto3 client looks at what is really there.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from snapstore import clock
 from snapstore.storage import Storage, connect
-from snapstore.storage.probe import innermost
 from snapstore.testing import StorageContract
 from snapstore.testing.storage_contract import KEYS
 from tests.servers import Endpoint
@@ -22,20 +19,6 @@ def opened(endpoint: Endpoint, scheme: str) -> Storage:
     """Open an empty place in the server's bucket."""
     url = f"{scheme}://{endpoint.bucket}/contract/{clock.random_hex()}"
     return connect(url, storage_options=endpoint.options)
-
-
-@pytest.fixture(scope="module")
-def filesystem(moto: Endpoint) -> Any:
-    """A file system as a user would make one, with its caches and retries on."""
-    import s3fs
-
-    return s3fs.S3FileSystem(skip_instance_cache=True, **moto.options)
-
-
-@pytest.fixture(scope="module")
-def bare_filesystem(ministack: Endpoint) -> Any:
-    """A file system as `connect` makes one for a url: without caches and retries. Making one takes 0.2 s."""
-    return innermost(opened(ministack, "fsspec+s3"))._fs  # type: ignore[attr-defined]
 
 
 class TestObstoreOnMoto(StorageContract):
@@ -48,18 +31,6 @@ class TestObstoreOnMinistack(StorageContract):
     @pytest.fixture
     def storage(self, ministack: Endpoint) -> Storage:
         return opened(ministack, "s3")
-
-
-class TestS3fsOnMoto(StorageContract):
-    @pytest.fixture
-    def storage(self, moto: Endpoint, filesystem: Any) -> Storage:
-        return connect(f"{moto.bucket}/contract/{clock.random_hex()}", filesystem=filesystem)
-
-
-class TestS3fsOnMinistack(StorageContract):
-    @pytest.fixture
-    def storage(self, ministack: Endpoint, bare_filesystem: Any) -> Storage:
-        return connect(f"{ministack.bucket}/contract/{clock.random_hex()}", filesystem=bare_filesystem)
 
 
 @pytest.mark.parametrize("scheme", ["s3", "fsspec+s3"])

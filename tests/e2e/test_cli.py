@@ -342,16 +342,30 @@ def test_a_malformed_line_is_named_and_the_rest_is_kept(shell: Shell) -> None:
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the real histories are not beside the checkout")
 def test_real_histories(tmp_path: Path) -> None:
+    """All coding-agent runs, and the trials of three customer-service tasks (the rest is imported in the unit tests)."""
     shell = Shell(tmp_path, "archive")
     shell("init")
-    report = shell("import", "--format", "tau-bench", str(DATA / "tau-bench"), "--json").json()
-    assert (report["added"], len(report["runs"])) == (5144, 50)
-    again = shell("import", "--format", "tau-bench", str(DATA / "tau-bench"), "--json").json()
-    assert (again["added"], again["skipped"]) == (0, 5144)
-    drawn = shell("log", "gpt-4o-airline/0", "--graph").out.splitlines()
-    assert sum("*" in line.split("  ")[0] for line in drawn) == len(shell("log", "gpt-4o-airline/0", "--json").rows())
-    stats = shell("stats", "--json").json()
-    assert stats["stored_bytes"] * 5 < stats["full_copies_bytes"]
+    report = shell("import", "--format", "swe-agent", str(DATA / "swe-agent"), "--json").json()
+    assert (report["added"], len(report["runs"])) == (112, 10)
+    results = json.loads((DATA / "tau-bench" / "gpt-4o-airline.json").read_text(encoding="utf-8"))
+    chosen = [result for result in results if result["task_id"] < 3]
+    (tmp_path / "airline.json").write_text(json.dumps(chosen), encoding="utf-8")
+    report = shell("import", "--format", "tau-bench", "airline.json", "--json").json()
+    messages = sum(len(result["traj"]) for result in chosen)
+    assert messages - 3 * 3 * 6 < report["added"] < messages, "trials share what they begin with, a few messages"
+    again = shell("import", "--format", "tau-bench", "airline.json", "--json").json()
+    assert (again["added"], again["skipped"]) == (0, report["added"])
+    drawn = shell("log", "airline/0", "--graph").out.splitlines()
+    rows = shell("log", "airline/0", "--json").rows()
+    assert sum("*" in line.split("  ")[0] for line in drawn) == len(rows)
+    assert max(line.split("  ")[0].count("|") for line in drawn) == 3, "four trials side by side"
+    ends = [row for row in rows if "rewards" in row["metadata"]]
+    assert len(ends) == 4
+    for row in ends:
+        state = json.loads(shell("cat", row["id"]).out)
+        (trial,) = (result for result in chosen if result["task_id"] == 0 and result["trial"] == row["metadata"]["trials"][0])
+        assert state["messages"] == trial["traj"]
+        assert state["results"][0]["info"] == trial["info"]
 
 
 # ------------------------------------------------------------------------------------------- around it
@@ -398,7 +412,7 @@ def test_doctor_finds_what_is_wrong_and_shows_no_secret(shell: Shell) -> None:
 
 
 def test_odd_names_go_through_whole(shell: Shell) -> None:
-    for id in ("../x", "a/b", ".", "|", "with space", "späß-漢字-🦊", "x" * 10_000, "-starts-with-a-dash", "1:2~3"):
+    for id in ("../x", ".", "späß 漢字 | 🦊", "x" * 10_000, "-a dash 1:2~3"):
         run = f"run {id}"
         printed = shell("save", "--run", run, "--id", id, "--", "-", stdin=json.dumps({"id": id})).out
         assert printed == id + "\n"

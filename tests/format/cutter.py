@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import blake3
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 
 from snapstore.format import values
 
@@ -56,19 +56,19 @@ def cut_ends(data: bytes, parameters: tuple[int, int, int, int, int]) -> list[in
     start = 0
     while start < len(data):
         left = len(data) - start
-        start += left if left <= minimum else _chunk(data, start, min(left, maximum), minimum, mean, (short_mask, long_mask))
+        start += left if left <= minimum else _chunk(data[start : start + maximum], minimum, mean, (short_mask, long_mask))
         ends.append(start)
     return ends
 
 
-def _chunk(data: bytes, start: int, n: int, minimum: int, mean: int, masks: tuple[int, int]) -> int:
-    h = 0
+def _chunk(data: bytes, minimum: int, mean: int, masks: tuple[int, int]) -> int:
+    n, h = len(data), 0
     for p in range(minimum, n - 1, 2):
         mask = masks[0] if p + 1 < min(mean, n) else masks[1]
-        h = (4 * h + 2 * GEAR[data[start + p]]) & ALL_BITS
+        h = (4 * h + 2 * GEAR[data[p]]) & ALL_BITS
         if not h & (2 * mask & ALL_BITS):
             return p
-        h = (h + GEAR[data[start + p + 1]]) & ALL_BITS
+        h = (h + GEAR[data[p + 1]]) & ALL_BITS
         if not h & mask:
             return p + 1
     return n

@@ -52,9 +52,9 @@ def kind_of(name: str) -> str:
     return kind
 
 
-def names_in(folder: Path, suffix: str) -> list[str]:
-    """Return the sorted names of the examples in a folder."""
-    found = sorted(path.name for path in folder.iterdir() if path.name.endswith(suffix))
+def names_in(folder: Path, suffix: str, kind: str = "") -> list[str]:
+    """Return the sorted names of the examples in a folder, of one kind if it is given."""
+    found = sorted(path.name for path in folder.iterdir() if path.name.endswith(suffix) and path.name.startswith(kind))
     assert found, f"no {suffix} examples: the tests would hold for nothing"
     return found
 
@@ -65,7 +65,8 @@ def schema(kind: str) -> dict[str, Any]:
     return loaded
 
 
-VALIDATORS: dict[str, Any] = {kind: jsonschema.Draft202012Validator(schema(kind)) for kind in KINDS}
+SCHEMAS = (*KINDS, "probe")
+VALIDATORS: dict[str, Any] = {kind: jsonschema.Draft202012Validator(schema(kind)) for kind in SCHEMAS}
 
 
 def schema_problems(kind: str, document: object) -> list[str]:
@@ -82,6 +83,12 @@ def problems_of(error: FormatError) -> list[str]:
 def problem_table() -> dict[str, dict[str, Any]]:
     """Return what `invalid-problems.json` says about each invalid example."""
     table: dict[str, dict[str, Any]] = json.loads((MANIFESTS / "examples" / "invalid-problems.json").read_bytes())
+    return table
+
+
+def content_table() -> dict[str, dict[str, Any]]:
+    """Return what `valid-contents.json` says about each valid example that is not JSON."""
+    table: dict[str, dict[str, Any]] = json.loads((MANIFESTS / "examples" / "valid-contents.json").read_bytes())
     return table
 
 

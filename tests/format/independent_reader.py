@@ -9,7 +9,6 @@ It imports nothing of snapstore and shows what a reader in another language has 
 import datetime
 import decimal
 import json
-import pprint
 import sys
 import uuid
 import zoneinfo
@@ -17,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 import zstandard
 from blake3 import blake3
 
@@ -27,56 +26,46 @@ LIST, MAP, TEXT, BYTES, OPAQUE = range(5)  # kinds of nodes
 PLAIN = b"abcdefghijklmnopqrstuvwxyz0123456789_-."
 
 
-def expect(condition: object, problem: str) -> None:
-    """Refuse what breaks a rule of the format."""
+def expect(condition: object, problem: str) -> None:  # refuse what breaks a rule of the format
     if not condition:
         raise ValueError(problem)
 
 
-def encode_name(text: str) -> str:
-    """SPEC.md, Names."""
+def encode_name(text: str) -> str:  # SPEC.md, Names
     data = text.encode()
-    name = "".join(chr(byte) if byte in PLAIN else f"%{byte:02X}" for byte in data)
-    name = name.replace(".", "%2E") if text in (".", "..") else name
+    name = "%2E" * len(text) if text in (".", "..") else "".join(chr(b) if b in PLAIN else f"%{b:02X}" for b in data)
     return name if len(name) <= 120 else "~" + blake3(data).hexdigest()
 
 
-def unframe(frame: bytes, limit: int, dictionary: bytes = PRESET) -> bytes:
-    """SPEC.md, Frames."""
-    header = zstandard.get_frame_parameters(frame)
-    expect(0 < header.content_size <= limit, "a frame declares an impossible size")  # an unknown size is beyond it
-    expect(header.has_checksum and not header.dict_id, "a frame has no checksum, or a dictionary id")
+def unframe(frame: bytes, limit: int, dictionary: bytes = PRESET) -> bytes:  # SPEC.md, Frames
+    head = zstandard.get_frame_parameters(frame)
+    rules = 0 < head.content_size <= limit and head.has_checksum and not head.dict_id  # an unknown size is beyond the limit
+    expect(rules, "a frame of an impossible size, without checksum or with a dictionary id")
     raw = zstandard.ZstdCompressionDict(dictionary, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
-    opener = zstandard.ZstdDecompressor(dict_data=raw, max_window_size=2**23)
-    return opener.decompress(frame, max_output_size=limit, allow_extra_data=False)
+    return zstandard.ZstdDecompressor(dict_data=raw, max_window_size=2**23).decompress(frame, limit, allow_extra_data=False)
 
 
-def read_document(data: bytes) -> dict[str, Any]:
-    """SPEC.md, Canonical JSON: valid bytes are those that encode to themselves."""
+def read_document(data: bytes) -> dict[str, Any]:  # SPEC.md, Canonical JSON
     document: dict[str, Any] = json.loads(data)
     again = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     expect(document["format"] == 1 and again == data, "a document of another format, or not canonical")
     return document
 
 
-def header_of(kind: int, count: int, length: int) -> bytes:
-    """SPEC.md, Tree nodes: the header of the value that a root node stands for."""
+def header_of(kind: int, count: int, length: int) -> bytes:  # SPEC.md, Tree nodes: of the value of a root node
     if kind in (LIST, MAP):
         packer = msgpack.Packer()
         return bytes(packer.pack_array_header(count) if kind == LIST else packer.pack_map_header(count))
     return b"" if kind == OPAQUE else bytes(msgpack.packb("0" * length if kind == TEXT else bytes(length)))[:-length]
 
 
-class Version:
-    """One version of a snapshot, and the packs that it needs."""
-
+class Version:  # one version of a snapshot, and the packs that it needs
     def __init__(self, fields: dict[str, Any], closure: dict[int, tuple[Path, int]]) -> None:
         self.fields = fields
         self.packs = {ordinal: path.read_bytes() for ordinal, (path, _) in closure.items()}
         expect(all(len(self.packs[ordinal]) == size for ordinal, (_, size) in closure.items()), "a pack has another size")
 
-    def segments(self, place: list[int], here: list[int]) -> bytes:
-        """The bytes at a place; `here` is the segment of the node that names it."""
+    def segments(self, place: list[int], here: list[int]) -> bytes:  # `here` is the frame of the node that names the place
         data = b""
         for start in range(0, len(place), 5):
             ordinal, offset, size = place[start : start + 3] if place[start] else here[:3]
@@ -86,8 +75,7 @@ class Version:
             data += content[inner : inner + length]
         return data
 
-    def pieces(self, row: list[Any], place: list[int], here: list[int]) -> Iterator[bytes]:
-        """The encoding of what a row stands for, piece by piece, each verified."""
+    def pieces(self, row: list[Any], place: list[int], here: list[int]) -> Iterator[bytes]:  # what a row stands for, verified
         if row[0] == INLINE:
             yield row[1]
             return
@@ -107,61 +95,56 @@ class Version:
         for below, where in zip(rows, places, strict=True):
             yield from self.pieces(below, where, place[:3] if place[0] else here[:3])
 
-    def encoded_state(self) -> bytes:
-        """The state's encoding: manifest and whole verified."""
+    def encoded_state(self) -> bytes:  # the state's encoding, manifest and whole verified
         manifest, root = self.fields["manifest"], self.fields["manifest"]["root"]
-        offset = manifest["offset"]
-        meta = unframe(self.packs[manifest["pack"]][offset : offset + manifest["size"]], 2**21)
+        meta = unframe(self.packs[manifest["pack"]][manifest["offset"] :][: manifest["size"]], 2**21)
         _, _, nodes, size, *_ = msgpack.unpackb(meta[-4 - int.from_bytes(meta[-4:]) : -4], strict_map_key=False)
         expect(blake3(meta[nodes : nodes + size]).hexdigest() == manifest["digest"], "the manifest is damaged")
         told = read_document(meta[nodes : nodes + size])
         expect(told["root"]["digest"] == root["digest"] and told["root"]["kind"] == root["kind"], "another root")
-        kind = LEAF if root["kind"] == "leaf" else TREE
-        row = [kind, bytes.fromhex(root["digest"]), told["root"]["length"], b""]
+        row = [LEAF if root["kind"] == "leaf" else TREE, bytes.fromhex(root["digest"]), told["root"]["length"], b""]
         data = b"".join(self.pieces(row, root["place"], []))
         expect(blake3(data).hexdigest() == told["digest"] == self.fields["digest"], "the state is damaged")
         return data
 
 
-def read_snapshot(folder: Path, snapshot_id: str) -> bytes:
-    """The verified encoding of a snapshot's state."""
+def read_snapshot(folder: Path, snapshot_id: str) -> bytes:  # the verified encoding of a snapshot's state
     expect(not read_document((folder / "snapstore.json").read_bytes())["features"]["read"], "unknown features")
     path = folder / "snapshots" / blake3(snapshot_id.encode()).hexdigest()[:2] / encode_name(snapshot_id)
     register = read_document(unframe(path.read_bytes(), 2**18))
     expect(register["id"] == snapshot_id and not register["deleted"], "there is no such snapshot")
-    current = packs_of(folder, register)
     for version in [register, *register["prevs"]]:
-        closure = {ordinal: current[ordinal] for ordinal in version.get("shared", [])} | packs_of(folder, version)
+        shared = {ordinal: packs_of(folder, register)[ordinal] for ordinal in version.get("shared", [])}
+        closure = shared | packs_of(folder, version)
         if all(path.exists() for path, _ in closure.values()):
             return Version(version, closure).encoded_state()
     raise FileNotFoundError("no version is complete")
 
 
-def packs_of(folder: Path, version: dict[str, Any]) -> dict[int, tuple[Path, int]]:
-    """SPEC.md, Register: the path and size of each pack that a version lists, by ordinal."""
+def packs_of(folder: Path, version: dict[str, Any]) -> dict[int, tuple[Path, int]]:  # path and size by ordinal
     return {row[0]: (folder / place / row[1], row[2]) for place, rows in version["closure"].items() for row in rows}
 
 
-def restore(code: int, data: bytes) -> Any:
-    """SPEC.md, State encoding: the table of extension types."""
-    if code in (2, 3, 4):
+def restore(code: int, data: bytes) -> Any:  # SPEC.md, State encoding: the table of extension types
+    if 2 <= code <= 4:
         return (tuple, set, frozenset)[code - 2](decode(data))
     if code in (5, 7):
         text, fold, zone = decode(data)
-        kind = datetime.datetime if code == 5 else datetime.time
-        offset = datetime.timezone(datetime.timedelta(microseconds=zone)) if isinstance(zone, int) else None
-        return kind.fromisoformat(text).replace(fold=fold, tzinfo=zoneinfo.ZoneInfo(zone) if isinstance(zone, str) else offset)
+        fixed = datetime.timezone(datetime.timedelta(microseconds=zone)) if isinstance(zone, int) else None
+        moment = (datetime.datetime if code == 5 else datetime.time).fromisoformat(text)
+        return moment.replace(fold=fold, tzinfo=zoneinfo.ZoneInfo(zone) if isinstance(zone, str) else fixed)
     if code == 8:
         return datetime.timedelta(*decode(data))
-    others = {1: lambda: int.from_bytes(data, signed=True), 6: lambda: datetime.date.fromisoformat(data.decode())}
-    return (others | {9: lambda: decimal.Decimal(data.decode()), 10: lambda: uuid.UUID(bytes=data)})[code]()
+    if code in (6, 9):
+        return (datetime.date.fromisoformat if code == 6 else decimal.Decimal)(data.decode())
+    expect(code in (1, 10), "an unknown extension type")
+    return int.from_bytes(data, signed=True) if code == 1 else uuid.UUID(bytes=data)
 
 
-def decode(data: bytes) -> Any:
-    """The value of an encoding."""
+def decode(data: bytes) -> Any:  # the value of an encoding
     return msgpack.unpackb(data, ext_hook=restore, strict_map_key=False)
 
 
 if __name__ == "__main__":
     encoding = read_snapshot(Path(sys.argv[1]), sys.argv[2])
-    pprint.pprint(decode(encoding)) if "--show" in sys.argv else sys.stdout.buffer.write(encoding)
+    sys.stdout.buffer.write(repr(decode(encoding)).encode() if "--show" in sys.argv else encoding)

@@ -36,7 +36,7 @@ def test_valid_examples_satisfy_their_schema(name: str) -> None:
     assert examples.schema_problems(examples.kind_of(name), document) == []
 
 
-@pytest.mark.parametrize("name", examples.names_in(examples.VALID, ".zst"))
+@pytest.mark.parametrize("name", examples.names_in(examples.VALID, ".zst", "register"))
 def test_stored_registers_hold_the_example_beside_them(name: str) -> None:
     register = Register.decode((examples.VALID / name).read_bytes())
     assert examples.write_register(register) == (examples.VALID / name.removesuffix(".zst")).read_bytes()
@@ -62,7 +62,7 @@ def test_invalid_examples_are_refused_by_the_schema_where_it_can_tell(name: str)
     assert ("refuses" if problems else "accepts") == TABLE[name]["schema"], problems
 
 
-@pytest.mark.parametrize("name", examples.names_in(examples.INVALID, ".zst"))
+@pytest.mark.parametrize("name", examples.names_in(examples.INVALID, ".zst", "register"))
 def test_damaged_registers_are_corruption(name: str) -> None:
     with pytest.raises(CorruptionError) as caught:
         Register.decode((examples.INVALID / name).read_bytes())
@@ -71,6 +71,7 @@ def test_damaged_registers_are_corruption(name: str) -> None:
 
 def test_the_table_lists_the_invalid_examples_and_no_others() -> None:
     assert set(TABLE) == {path.name for path in examples.INVALID.iterdir()}
+    assert {name.split("-", maxsplit=1)[0] for name in TABLE} == {*examples.KINDS, "frame", "node", "pack"}
 
 
 def test_every_kind_of_problem_has_an_example() -> None:

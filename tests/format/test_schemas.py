@@ -15,7 +15,8 @@ import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from snapstore.format import limits
+import snapstore
+from snapstore.format import limits, names
 from snapstore.format.config_document import ArchiveConfig
 from snapstore.format.manifest import Manifest
 from snapstore.format.register import Register
@@ -39,7 +40,7 @@ def objects(schema: Any) -> Iterator[dict[str, Any]]:
             yield from objects(part)
 
 
-@pytest.mark.parametrize("kind", examples.KINDS)
+@pytest.mark.parametrize("kind", examples.SCHEMAS)
 def test_schemas_are_valid_and_formatted(kind: str) -> None:
     jsonschema.Draft202012Validator.check_schema(examples.schema(kind))
     text = (examples.MANIFESTS / "schema" / f"{kind}.schema.json").read_text(encoding="utf-8")
@@ -55,6 +56,18 @@ def test_schemas_require_and_explain_exactly_the_written_fields(kind: str) -> No
         assert sorted(part["properties"]) == sorted(part["required"])
         for name, field in part["properties"].items():
             assert "description" in field or "$ref" in field, name
+
+
+def test_the_probe_schema_lists_and_accepts_what_is_recorded() -> None:
+    archive = snapstore.open("memory://recorded-probe", create=True)
+    (key,) = [row.key for row in archive.storage.list(names.PROBES_PREFIX)]
+    record = json.loads(archive.storage.get(key).data)
+    assert key == names.probe_key(record["endpoint"])
+    assert examples.schema_problems("probe", record) == []
+    result = examples.schema("probe")["properties"]["result"]
+    assert set(result["properties"]) == set(result["required"]) == set(record["result"])
+    for problem in ({"ranges": None}, {"etag_style": "none"}, {"problems": "text"}):
+        assert examples.schema_problems("probe", {**record, "result": {**record["result"], **problem}}) != []
 
 
 def test_the_schema_of_earlier_versions_lists_their_fields() -> None:

@@ -69,21 +69,21 @@ def command(
     if rows:
         output.table(
             session,
-            ["ID", "CREATED", "STATUS", "NODE", "SIZE", "STORED", "RUN", "GRAPH"],
+            ["ID", "CREATED", "STATUS", "NODE", "RUN", "GRAPH", "SIZE", "STORED"],
             [
                 [
                     output.short_id(row.id, session),
-                    output.when(row.created_at),
+                    output.when_in(session, row.created_at),
                     row.status,
                     row.node or "-",
-                    output.size(row.size_bytes),
-                    output.size(row.stored_bytes),
                     row.run,
                     row.graph,
+                    output.size(row.size_bytes),
+                    output.size(row.stored_bytes),
                 ]
                 for row in rows
             ],
-            right={4, 5},
+            right={6, 7},
             status_column=2,
         )
     if len(rows) == limit:

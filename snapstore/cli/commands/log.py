@@ -83,7 +83,7 @@ def _texts(
     cells = [
         [
             output.short_id(row.id, session),
-            output.when(row.created_at),
+            output.when_in(session, row.created_at),
             *([output.cut(output.printable(row.run), 32)] if with_run else []),
             output.cut(output.printable(row.node or "-"), 28),
             output.cut(output.printable(row.status), 16),

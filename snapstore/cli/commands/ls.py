@@ -59,7 +59,7 @@ def _print_runs(session: Session, runs: list[overview.RunFacts], limit: int | No
             f"{run.snapshots:,}",
             f"{run.leaves:,}",
             output.size(run.stored_bytes),
-            output.when(run.updated_at),
+            output.when_in(session, run.updated_at),
         ]
         for run in shown
     ]

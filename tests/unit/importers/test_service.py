@@ -16,6 +16,7 @@ import pytest
 
 import snapstore
 from snapstore.errors import InvalidInputError, NotFoundError
+from snapstore.format import names
 from snapstore.importers import ImportProgress, import_path
 from snapstore.importers.service import FORMATS, find_sources
 
@@ -86,6 +87,26 @@ def test_an_interrupted_import_goes_on(archive: snapstore.Archive, written: Call
     assert (report.added, report.skipped) == (5 - steps, steps)
     assert archive["eeee"].state() == {"messages": [SESSION[0], SESSION[1], SESSION[2], SESSION[4]]}
     assert len(archive.log("session")) == 5
+
+
+@pytest.mark.parametrize("steps", range(1, 6))
+def test_a_save_that_was_killed_before_it_was_listed_is_finished(
+    archive: snapstore.Archive, written: Callable[..., Path], steps: int
+) -> None:
+    path = written(SESSION)
+
+    def interrupt(progress: ImportProgress) -> None:
+        if progress.added == steps:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_path(archive, "claude-jsonl", path, progress=interrupt)
+    newest = archive.log("session")[0].register
+    archive.storage.delete_many([names.change_key("claude", newest.updated_at, newest.txid, newest.id)])
+    assert newest.id not in {row.id for row in archive.list(graph="claude")}
+    import_path(archive, "claude-jsonl", path)
+    assert {row.id for row in archive.list(graph="claude")} == {one["uuid"] for one in SESSION}
+    assert {row.version for row in archive.list(graph="claude")} == {1}
 
 
 def test_a_session_that_repeats_another_branches_from_it(archive: snapstore.Archive, written: Callable[..., Path]) -> None:

@@ -33,6 +33,9 @@ class FakeServer(ThreadingHTTPServer):
     def reset(self) -> None:
         """Be a new, empty server that behaves."""
         self.objects: dict[str, tuple[bytes, int]] = {}
+        self.times: dict[str, float] = {}
+        #: the server's clock, in seconds since 1970
+        self.now = time.time
         self.lock = threading.Lock()
         self.generation = 100
         self.requests: list[tuple[str, str, dict[str, str]]] = []
@@ -90,6 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
     def store(self) -> int:
         self.server.generation += 1
         self.server.objects[self.key] = (self.body, self.server.generation)
+        self.server.times[self.key] = self.server.now()
         return self.server.generation
 
     def refusal(self) -> bool:
@@ -111,11 +115,12 @@ class _Handler(BaseHTTPRequestHandler):
     def delete(self) -> None:
         keys = re.findall(r"<Key>(.*?)</Key>", self.body.decode()) if self.command == "POST" else [self.key]
         with self.server.lock:
-            for key in keys:
-                self.server.objects.pop(key, None)
+            missing = [key for key in keys if self.server.objects.pop(key, None) is None]
         rows = "".join(f"<Deleted><Key>{escape(key)}</Key></Deleted>" for key in keys)
         if self.command == "POST":
             self.send(200, f"<DeleteResult>{rows}</DeleteResult>".encode(), {})
+        elif missing:
+            self.error(404, "NoSuchKey")  # as Google does, and S3 does not
         else:
             self.send(204, b"", {})
 
@@ -124,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             found = sorted((k, v) for k, v in self.server.objects.items() if k.startswith(prefix) and k > after)
         rows = "".join(
-            f"<Contents><Key>{escape(key)}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
+            f"<Contents><Key>{escape(key)}</Key><LastModified>{self.modified(key, iso=True)}</LastModified>"
             f"<ETag>{escape(etag(data))}</ETag><Size>{len(data)}</Size></Contents>"
             for key, (data, _) in found
         )
@@ -132,7 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def get(self) -> None:
         data, generation = self.server.objects[self.key]
-        headers = {"ETag": etag(data), "Last-Modified": formatdate(DATE_S, usegmt=True), "x-goog-generation": str(generation)}
+        headers = {"ETag": etag(data), "Last-Modified": self.modified(self.key), "x-goog-generation": str(generation)}
         wanted = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
         if wanted is None or not self.server.ranges:
             return self.send(200, data, headers)
@@ -142,6 +147,13 @@ class _Handler(BaseHTTPRequestHandler):
             return self.error(416, "InvalidRange")
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(data)}"
         return self.send(206, data[start:stop], headers)
+
+    def modified(self, key: str, *, iso: bool = False) -> str:
+        """Return when an object was written."""
+        time_s = self.server.times.get(key, DATE_S)
+        if iso:
+            return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time_s))
+        return formatdate(time_s, usegmt=True)
 
     def error(self, status: int, code: str, message: str = "it says no") -> None:
         """Send an error document as S3 does."""

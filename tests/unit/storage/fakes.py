@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from snapstore import clock
-from snapstore.errors import ConflictError, SnapstoreError, StorageError
+from snapstore.errors import ConflictError, CorruptionError, SnapstoreError, StorageError
 from snapstore.storage.memory import MemoryStorage
 from snapstore.storage.protocol import BytesLike, ObjectInfo, Stored
 
@@ -128,6 +128,13 @@ class ListsLate(MemoryStorage):
     def list(self, prefix: str, *, start_after: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
         rows = [*super().list(prefix, start_after=start_after, limit=limit)]
         return iter(rows[:-1] if len(rows) > 1 else rows)
+
+
+class BreaksRanges(MemoryStorage):
+    """Sends parts that do not fit their checksums, as rclone does through botocore."""
+
+    def get_ranges(self, key: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        raise CorruptionError("the bytes do not match the server's checksum", code="checksum_mismatch")
 
 
 class IgnoresRanges(MemoryStorage):

@@ -13,7 +13,7 @@ from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
-from snapstore.errors import InvalidInputError, MissingExtraError, NotFoundError, ReadOnlyError, StorageError
+from snapstore.errors import CorruptionError, InvalidInputError, MissingExtraError, NotFoundError, ReadOnlyError, StorageError
 from snapstore.storage import Storage, connect, probe
 from snapstore.storage.fsspec_faults import client_failure
 from snapstore.storage.fsspec_storage import FsspecStorage
@@ -193,6 +193,12 @@ class TestFailures:
         assert isinstance(failure, StorageError)
         assert (failure.code, failure.retryable) == (code, retryable)
         assert "topsecret" not in str(failure)
+
+    def test_a_checksum_that_does_not_fit(self) -> None:
+        from botocore.exceptions import FlexibleChecksumError
+
+        failure = client_failure(FlexibleChecksumError(error_msg="x"), url="x://", key="a")
+        assert isinstance(failure, CorruptionError)
 
     def test_a_cause_counts(self) -> None:
         error = OSError("wrapped")

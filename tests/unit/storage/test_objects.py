@@ -5,6 +5,7 @@ Method: a small server in this process that answers as it is told; moto where a 
 
 from __future__ import annotations
 
+import os
 import socket
 import traceback
 from collections.abc import Callable, Iterator
@@ -380,6 +381,7 @@ class TestClock:
     def test_without_a_date_it_is_that_of_a_new_object(self, server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
         storage = connect("s3://bucket/p", storage_options={**OPTIONS, "endpoint_url": server.url})
         monkeypatch.setattr(fake_server._Handler, "date_time_string", lambda *_: "no date")
+        monkeypatch.setattr(server, "now", lambda: DATE_S)
         assert 0 <= storage.now_ms() - DATE_S * 1000 < 5_000
         assert server.objects == {}
 
@@ -387,6 +389,28 @@ class TestClock:
         storage = connect("s3://bucket/p", storage_options={**OPTIONS, "endpoint_url": server.url})
         server.faults = [status(403, "AccessDenied")]
         assert abs(storage.now_ms() - clock.now_ms()) < 5_000
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python 3.12 warns of forking with threads
+def test_a_forked_child_is_told_and_does_not_hang(storage: Storage) -> None:
+    storage.put("a", b"1")
+    child = os.fork()
+    if child == 0:
+        code = 0
+        for call in (lambda: storage.get("a"), lambda: storage.put("a", b""), lambda: next(storage.list("")),
+                     lambda: storage.delete_many(["a"])):  # fmt: skip
+            try:
+                call()
+            except StorageError as error:
+                code = code or (0 if error.code == "forked_process" and "spawn" in str(error.hint) else 1)
+            except BaseException:  # noqa: BLE001 - nothing may come out of the child but its exit code
+                code = 2
+            else:
+                code = 3
+        os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert storage.get("a").data == b"1"
 
 
 def test_a_missing_object_behind_a_prefix(storage: Storage) -> None:

@@ -50,6 +50,7 @@ WRONG = [
     (fakes.HasNoSwap, "compare_and_swap", "does not know"),
     (fakes.ListsLate, "list_after_write", "listing"),
     (fakes.IgnoresRanges, "ranges", "parts"),
+    (fakes.BreaksRanges, "ranges", "checksum"),
 ]
 
 
