@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Measure snapstore against the ways in which agent states are kept otherwise.
 
-    python3 scripts/bench.py                    every case, about twenty minutes on two cores
+    python3 scripts/bench.py                    every case, about half an hour on two cores
     python3 scripts/bench.py --quick            the same cases, smaller: for a look, not for the record
     python3 scripts/bench.py --only session     one case (may be given several times); --list names them
-    python3 scripts/bench.py --json FILE        keeps every figure as JSON besides
+    python3 scripts/bench.py --json FILE        keeps every figure as JSON besides; --markdown prints a table for a document
 
 Every figure stands beside a baseline of the same run, a ratio, and its target where it has one. Cases whose data or
 program is missing are skipped with the reason. Exit code: 0 when every target was met, 1 otherwise, 2 when a case failed.
@@ -52,7 +52,7 @@ def main() -> int:
     if arguments.list:
         print("\n".join(CASES))
         return 0
-    return run(arguments.only or list(CASES), quick=arguments.quick, json_file=arguments.json)
+    return run(arguments.only or list(CASES), arguments)
 
 
 def parsed() -> argparse.Namespace:
@@ -63,15 +63,17 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("--only", action="append", choices=list(CASES), metavar="NAME", help="run this case only")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to this file")
+    parser.add_argument("--markdown", action="store_true", help="print the figures as a Markdown table")
     parser.add_argument("--quick", action="store_true", help="smaller states and fewer saves")
     parser.add_argument("--list", action="store_true", help="print the names of the cases")
     return parser.parse_args()
 
 
-def run(names: list[str], *, quick: bool, json_file: Path | None) -> int:
+def run(names: list[str], arguments: argparse.Namespace) -> int:
     """Run cases one after the other; a case that fails becomes a row that says so."""
-    from benchmarks.report import Row, table, write_json
+    from benchmarks.report import Row, markdown, table, write_json
 
+    quick: bool = arguments.quick
     rows: list[Row] = []
     failed = False
     for name in names:
@@ -85,11 +87,11 @@ def run(names: list[str], *, quick: bool, json_file: Path | None) -> int:
             failed = True
             rows.append(Row(name, note=f"FAILED: {type(error).__name__}: {error}"))
         print(f"{name} took {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
-        if json_file is not None:
-            write_json(json_file, rows, quick)
+        if arguments.json is not None:
+            write_json(arguments.json, rows, quick)
     if quick:
         print("quick run: sizes below those of the targets\n")
-    print(table(rows))
+    print(markdown(rows) if arguments.markdown else table(rows))
     missed = [row.what for row in rows if row.met is False]
     print(f"\n{sum(row.met is True for row in rows)} targets met, {len(missed)} missed")
     return 2 if failed else 1 if missed else 0

@@ -121,7 +121,7 @@ def _recorded(data: bytes | None) -> ProbeResult | None:
         return None
     try:
         result = ProbeResult.from_json(json.loads(data)["result"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
     # A failure is worth finding out again: the server may have been mended.
     return result if result.multi_writer else None

@@ -288,12 +288,14 @@ class ListView(_View, Sequence[Any]):
 class MapView(_View, Mapping[Any, Any]):
     """A dict in a stored state: a key reads the chunks of this dict only, a large value only when it is used."""
 
+    _near: Entry | None = None  # the chunk in which the last key was found
+
     def __getitem__(self, key: Any) -> Any:
         return plain_unless_view(self._tree, self.child(key))
 
     def child(self, key: Any) -> Any:
         """As in `_View`, for a key."""
-        found = self._tree.find(self._node, key)
+        found, self._near = self._tree.find(self._node, key, self._near)
         return _view_or_entry(self._tree, found) if isinstance(found, Entry) else found
 
     def __iter__(self) -> Iterator[Any]:
@@ -302,7 +304,7 @@ class MapView(_View, Mapping[Any, Any]):
 
     def __contains__(self, key: object) -> bool:
         try:
-            self._tree.find(self._node, key)
+            _, self._near = self._tree.find(self._node, key, self._near)
         except KeyError:
             return False
         return True

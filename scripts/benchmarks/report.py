@@ -95,17 +95,7 @@ def verdict(row: Row) -> str:
 
 def table(rows: list[Row]) -> str:
     """Return the rows as aligned text: a line of figures each, a line of costs below where there are any."""
-    cells = [
-        (
-            row.what,
-            shown(row.measured, row.unit),
-            f"{shown(row.baseline, row.baseline_unit or row.unit)}  {row.baseline_name}" if row.baseline is not None else "-",
-            shown_ratio(row.ratio),
-            row.target or "-",
-            verdict(row),
-        )
-        for row in rows
-    ]
+    cells = [figures(row) for row in rows]
     widths = [max(len(line[i]) for line in [COLUMNS, *cells]) for i in range(len(COLUMNS))]
 
     def line(texts: tuple[str, ...]) -> str:
@@ -116,6 +106,20 @@ def table(rows: list[Row]) -> str:
         out.append(line(texts))
         out += [f"    {extra}" for extra in (costs_line(row.costs), row.note) if extra]
     return "\n".join(out)
+
+
+def markdown(rows: list[Row]) -> str:
+    """Return the figures as a Markdown table, for a document; costs and notes stay out."""
+    lines = [" | ".join(COLUMNS).strip(), "|".join(["---"] * len(COLUMNS)), *(" | ".join(figures(row)) for row in rows)]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def figures(row: Row) -> tuple[str, ...]:
+    """Return a row's cells, in the order of `COLUMNS`."""
+    baseline = "-"
+    if row.baseline is not None:
+        baseline = f"{shown(row.baseline, row.baseline_unit or row.unit)} {row.baseline_name}"
+    return (row.what, shown(row.measured, row.unit), baseline, shown_ratio(row.ratio), row.target or "-", verdict(row))
 
 
 def costs_line(costs: dict[str, float]) -> str:

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 import ormsgpack
 
-from snapstore.errors import CorruptionError, InvalidInputError
+from snapstore.errors import CorruptionError, InvalidInputError, MissingExtraError, SnapstoreError
 
 __all__ = [
     "KEY_LIMIT_BYTES",
@@ -118,11 +118,31 @@ def text_bytes(value: str, path: tuple[Any, ...]) -> bytes:
 
 
 def decode(data: bytes | bytearray | memoryview) -> Any:
-    """Decode one MessagePack value; `CorruptionError` when the bytes are not exactly one."""
+    """Decode one MessagePack value.
+
+    Args:
+        data: the value; what follows it is not looked at, since digests prove whole contents.
+
+    Raises:
+        CorruptionError: the bytes do not begin with a value.
+        MissingExtraError: a moment's time zone is unknown on this machine.
+    """
+    causes: list[Exception] = []
+
+    def restore(code: int, content: bytes) -> Any:
+        try:
+            return _restore(code, content)
+        except Exception as cause:
+            causes.append(cause)  # the decoder only says that the hook failed
+            raise
+
     try:
-        return ormsgpack.unpackb(data, ext_hook=_restore, option=ormsgpack.OPT_NON_STR_KEYS)
+        return ormsgpack.unpackb(data, ext_hook=restore, option=ormsgpack.OPT_NON_STR_KEYS)
     except (ValueError, TypeError, RecursionError, OverflowError, ArithmeticError) as error:
-        raise CorruptionError(f"stored value cannot be decoded: {error}", code="value_damaged") from error
+        cause = causes[0] if causes else error
+        if isinstance(cause, SnapstoreError):
+            raise cause from None
+        raise CorruptionError(f"stored value cannot be decoded: {cause}", code="value_damaged") from cause
 
 
 def array_header(count: int) -> bytes:
@@ -301,7 +321,15 @@ def _zone_of(zone: Any) -> datetime.tzinfo | None:
         return None
     if isinstance(zone, int):
         return datetime.timezone(datetime.timedelta(microseconds=zone)) if zone else datetime.UTC
-    return zoneinfo.ZoneInfo(zone)
+    try:
+        return zoneinfo.ZoneInfo(zone)
+    except zoneinfo.ZoneInfoNotFoundError as error:
+        raise MissingExtraError(
+            "the state holds a time in a zone that this machine does not know",
+            code="unknown_time_zone",
+            hint="install the system's time zone data, or `pip install tzdata`",
+            zone=zone,
+        ) from error
 
 
 def _check(value: Any, path: tuple[Any, ...], depth: int, above: set[int]) -> None:
@@ -361,7 +389,7 @@ def _check_leaf(value: Any, kind: type, path: tuple[Any, ...]) -> None:
         return
     suffix = ""
     for name, attribute in {} if kind is type else getattr(value, "__dict__", {}).items():
-        if not _packs(attribute):
+        if not name.startswith("_") and not _packs(attribute):
             suffix, kind = f".{name}", type(attribute)
             break
     shown = f"{kind.__module__}.{kind.__qualname__}"

@@ -16,7 +16,7 @@ from typing import Any
 
 from snapstore import clock
 from snapstore.digest import digest_hex
-from snapstore.errors import ConflictError, InvalidInputError, NotFoundError
+from snapstore.errors import ConflictError, InvalidInputError, NotFoundError, StorageError
 from snapstore.format import names
 from snapstore.format.limits import CLOSURE_LIMIT
 from snapstore.format.manifest import Manifest, ParentRef, Root
@@ -212,12 +212,11 @@ class Committer:
     def _create_register(self, key: str, body: bytes, txid: str) -> str:
         try:
             return self._storage.put_create(key, body)
-        except ConflictError:
-            stored = self._storage.get(key)
-            found = Register.decode(stored.data)
-            if found.landed(txid):
-                return stored.version
-            self._heads.put(Head(found, stored.version))
+        except (ConflictError, StorageError) as error:
+            found = self._found_after(key, error)
+            if found.register.landed(txid):
+                return found.token
+            self._heads.put(found)
             raise
 
     def _swap(self, head: Head, register: Register, *, marker: bool, root: Entry | None) -> Head:
@@ -236,13 +235,26 @@ class Committer:
         key = names.register_key(register.id)
         try:
             return self._storage.put_if(key, register.encode(), head.token)
-        except ConflictError:
-            stored = self._storage.get(key)
-            found = Register.decode(stored.data)
-            if found.landed(register.txid):
+        except (ConflictError, StorageError) as error:
+            found = self._found_after(key, error)
+            if found.register.landed(register.txid):
                 # Ours, even if it has been overtaken since: an overtaken token makes the next swap read again.
-                return stored.version if found.txid == register.txid else head.token
+                return found.token if found.register.txid == register.txid else head.token
             raise
+
+    def _found_after(self, key: str, error: ConflictError | StorageError) -> Head:
+        """The register after a write that met a conflict or got no answer: it may be ours.
+
+        Raises:
+            StorageError: what happened cannot be found out.
+        """
+        if isinstance(error, StorageError) and not error.retryable:
+            raise error
+        try:
+            stored = self._storage.get(key)
+        except (NotFoundError, StorageError) as unreadable:
+            raise (error if isinstance(error, StorageError) else unreadable) from None
+        return Head(Register.decode(stored.data), stored.version)
 
     def _with_content(self, register: Register, what: Description, content: _Content) -> Register:
         return replace(

@@ -1,17 +1,19 @@
 """Compare two states by their trees: equal digests are never opened.
 
-Lists are aligned by what they have in common at the front and at the back; what lies between is compared item
-by item. So an appended message is one addition, and an insertion does not show as a change of all that follows.
+Lists are aligned by what they have in common (see `alignment`); what lies between is compared item by item. So an
+appended message is one addition, and an insertion does not show as a change of all that follows.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate, islice
 from typing import Any, Literal
 
+from snapstore.format import values
 from snapstore.format.node import LIST, MAP, NODE, TREE, Entry, Node
+from snapstore.history.alignment import gaps
 from snapstore.history.tree import Tree
 
 __all__ = ["Change", "compare", "path_text"]
@@ -72,86 +74,76 @@ class _Comparison:
             if old_node.digest == new_node.digest:
                 return
             if old_node.kind == LIST:
-                yield from self._lists(path, old_node, new_node)
+                yield from self._list_nodes(path, old_node, new_node)
                 return
             if old_node.kind == MAP:
-                yield from self._maps(path, self._pairs(self._old, old_node), self._pairs(self._new, new_node))
+                yield from self._map_nodes(path, old_node, new_node)
                 return
-        yield from self._plain(path, _load(self._old, old), _load(self._new, new))
+        yield from self._plain(path, self._old.loaded(old), self._new.loaded(new))
 
     def _plain(self, path: tuple[Any, ...], old: Any, new: Any) -> Iterator[Change]:
         if type(old) is dict and type(new) is dict:
             yield from self._maps(path, old, new)
         elif type(old) is list and type(new) is list:
-            yield from self._sequences(path, old, new, 0)
-        elif not _same(old, new):
+            yield from self._lists(path, old, new)
+        elif values.encode(old) != values.encode(new):
             yield Change(path, "changed", old, new)
 
-    def _maps(self, path: tuple[Any, ...], old: dict[Any, Any], new: dict[Any, Any]) -> Iterator[Change]:
+    def _maps(self, path: tuple[Any, ...], old: Mapping[Any, Any], new: Mapping[Any, Any]) -> Iterator[Change]:
         for key, value in old.items():
             if key not in new:
-                yield Change((*path, key), "removed", _load(self._old, value), None)
+                yield Change((*path, key), "removed", self._old.loaded(value), None)
         for key, value in new.items():
             if key not in old:
-                yield Change((*path, key), "added", None, _load(self._new, value))
+                yield Change((*path, key), "added", None, self._new.loaded(value))
             else:
                 yield from self.values((*path, key), old[key], value)
 
-    def _pairs(self, tree: Tree, node: Node) -> dict[Any, Any]:
-        return dict(tree.pairs(node))
+    def _map_nodes(self, path: tuple[Any, ...], old: Node, new: Node) -> Iterator[Change]:
+        # A key stands once in a dict: what is not in a gap on one side is not in a gap on the other.
+        gaps = self._gaps(old, new)
+        old_pairs = self._old.all_pairs([entry for gap in gaps for entry, _ in gap.old])
+        new_pairs = self._new.all_pairs([entry for gap in gaps for entry, _ in gap.new])
+        yield from self._maps(path, dict(old_pairs), dict(new_pairs))
 
-    def _lists(self, path: tuple[Any, ...], old: Node, new: Node) -> Iterator[Change]:
-        first, old_entries, new_entries = self._trim(old, new)
-        old_items = list(self._old.all_items(old_entries))
-        new_items = list(self._new.all_items(new_entries))
-        yield from self._sequences(path, old_items, new_items, first)
+    def _list_nodes(self, path: tuple[Any, ...], old: Node, new: Node) -> Iterator[Change]:
+        gaps = self._gaps(old, new)
+        old_items = self._old.all_items([entry for gap in gaps for entry, _ in gap.old])
+        new_items = self._new.all_items([entry for gap in gaps for entry, _ in gap.new])
+        for gap in gaps:
+            before = list(islice(old_items, _count(gap.old)))
+            after = list(islice(new_items, _count(gap.new)))
+            yield from self._lists(path, before, after, gap.old_first, gap.new_first)
 
-    def _sequences(self, path: tuple[Any, ...], old: list[Any], new: list[Any], first: int) -> Iterator[Change]:
-        """Compare what remains of two lists, whose first item has the index `first` in both."""
-        front = 0
-        while front < min(len(old), len(new)) and _equal(old[front], new[front]):
-            front += 1
-        back = 0
-        while back < min(len(old), len(new)) - front and _equal(old[-1 - back], new[-1 - back]):
-            back += 1
-        old_rest, new_rest = old[front : len(old) - back], new[front : len(new) - back]
-        shared = min(len(old_rest), len(new_rest))
-        for index in range(shared):
-            yield from self.values((*path, first + front + index), old_rest[index], new_rest[index])
-        for index in range(shared, len(old_rest)):
-            yield Change((*path, first + front + index), "removed", _load(self._old, old_rest[index]), None)
-        for index in range(shared, len(new_rest)):
-            yield Change((*path, first + front + index), "added", None, _load(self._new, new_rest[index]))
+    def _lists(
+        self, path: tuple[Any, ...], old: list[Any], new: list[Any], old_first: int = 0, new_first: int = 0
+    ) -> Iterator[Change]:
+        """Compare stretches of two lists, whose first items have the given indexes."""
+        for gap in gaps([_name(item) for item in old], [_name(item) for item in new]):
+            old_rest, new_rest = old[gap.old_start : gap.old_end], new[gap.new_start : gap.new_end]
+            shared = min(len(old_rest), len(new_rest))
+            at_old, at_new = old_first + gap.old_start, new_first + gap.new_start
+            for index in range(shared):
+                yield from self.values((*path, at_new + index), old_rest[index], new_rest[index])
+            for index in range(shared, len(old_rest)):
+                yield Change((*path, at_old + index), "removed", self._old.loaded(old_rest[index]), None)
+            for index in range(shared, len(new_rest)):
+                yield Change((*path, at_new + index), "added", None, self._new.loaded(new_rest[index]))
 
-    def _trim(self, old: Node, new: Node) -> tuple[int, list[Entry], list[Entry]]:
-        """The level-0 entries of two lists without their common front and back, and the index where they begin.
-
-        Both are opened from the root down, and only where they differ.
-        """
+    def _gaps(self, old: Node, new: Node) -> list[_Stretch]:
+        """What two lists or dicts do not share, as chunks and items; opened from the root down, and only where they differ."""
         old.entry.node, new.entry.node = old, new
-        left, right, first = [(old.entry, old.level)], [(new.entry, new.level)], 0
+        stretches = [_Stretch([(old.entry, old.level)], [(new.entry, new.level)], 0, 0)]
         while True:
-            skipped = _common(left, right)
-            first += sum(entry.count for entry, _ in left[:skipped])
-            left, right = left[skipped:], right[skipped:]
-            skipped = _common(left[::-1], right[::-1])
-            left, right = left[: len(left) - skipped], right[: len(right) - skipped]
-            deepest = max((level for _, level in (*left, *right)), default=_ITEM)
+            stretches = [smaller for stretch in stretches for smaller in stretch.split()]
+            sides = [*(entry for one in stretches for entry in one.old), *(entry for one in stretches for entry in one.new)]
+            deepest = max((level for _, level in sides), default=_ITEM)
             if deepest == _ITEM:
-                return first, [entry for entry, _ in left], [entry for entry, _ in right]
-            left, right = self._open(self._old, left, deepest), self._open(self._new, right, deepest)
-
-    def _open(self, tree: Tree, entries: list[_Level], deepest: int) -> list[_Level]:
-        """Replace the nodes of the deepest level by what they list."""
-        tree.reader.load_nodes(entry for entry, level in entries if level == deepest)
-        opened: list[_Level] = []
-        for entry, level in entries:
-            if level != deepest:
-                opened.append((entry, level))
-                continue
-            children = tree.reader.node(entry).entries
-            opened += [(child, deepest - 1 if child.kind == NODE else _ITEM) for child in children]
-        return opened
+                return stretches
+            for tree, entries in ((self._old, [one.old for one in stretches]), (self._new, [one.new for one in stretches])):
+                tree.reader.load_nodes(entry for several in entries for entry, level in several if level == deepest)
+            for one in stretches:
+                one.old, one.new = _opened(self._old, one.old, deepest), _opened(self._new, one.new, deepest)
 
 
 _Level = tuple[Entry, int]
@@ -159,37 +151,52 @@ _ITEM = -1
 """In place of a node's level: the entry is a chunk or an item."""
 
 
-def _common(left: list[_Level], right: list[_Level]) -> int:
-    count = 0
-    for (one, _), (other, _) in zip(left, right, strict=False):
-        if (one.kind, one.digest, one.payload, one.key) != (other.kind, other.digest, other.payload, other.key):
-            break
-        count += 1
-    return count
+@dataclass(slots=True)
+class _Stretch:
+    """Entries of two containers that are not known to be the same, and the indexes of their first items."""
+
+    old: list[_Level]
+    new: list[_Level]
+    old_first: int
+    new_first: int
+
+    def split(self) -> Iterator[_Stretch]:
+        """The parts of it that differ."""
+        old_at = [0, *accumulate(entry.count for entry, _ in self.old)]
+        new_at = [0, *accumulate(entry.count for entry, _ in self.new)]
+        for gap in gaps([_identity(entry) for entry, _ in self.old], [_identity(entry) for entry, _ in self.new]):
+            yield _Stretch(
+                self.old[gap.old_start : gap.old_end],
+                self.new[gap.new_start : gap.new_end],
+                self.old_first + old_at[gap.old_start],
+                self.new_first + new_at[gap.new_start],
+            )
+
+
+def _opened(tree: Tree, entries: list[_Level], deepest: int) -> list[_Level]:
+    """The entries, with the nodes of the deepest level replaced by what they list."""
+    opened: list[_Level] = []
+    for entry, level in entries:
+        if level != deepest:
+            opened.append((entry, level))
+        else:
+            children = tree.reader.node(entry).entries
+            opened += [(child, deepest - 1 if child.kind == NODE else _ITEM) for child in children]
+    return opened
+
+
+def _identity(entry: Entry) -> Hashable:
+    return entry.kind, entry.digest, entry.payload, entry.key
+
+
+def _name(item: Any) -> Hashable:
+    """What tells an item of a list from others: its digest, or its encoding, in which 1, True and 1.0 differ."""
+    return (TREE, item.digest) if isinstance(item, Entry) else values.encode(item)
+
+
+def _count(entries: list[_Level]) -> int:
+    return sum(entry.count for entry, _ in entries)
 
 
 def _node(tree: Tree, side: Any) -> Node | None:
     return tree.reader.loaded_node(side) if isinstance(side, Entry) and side.kind == TREE else None
-
-
-def _load(tree: Tree, side: Any) -> Any:
-    return tree.value(side) if isinstance(side, Entry) else side
-
-
-def _equal(old: Any, new: Any) -> bool:
-    if isinstance(old, Entry) and isinstance(new, Entry):
-        return old.digest == new.digest
-    return not isinstance(old, Entry) and not isinstance(new, Entry) and _same(old, new)
-
-
-def _same(old: Any, new: Any) -> bool:
-    """Equality of plain values that tells 1 from True and 1.0, and takes NaN as equal to itself."""
-    if type(old) is not type(new):
-        return False
-    if type(old) is dict:
-        return list(old) == list(new) and all(_same(old[key], new[key]) for key in old)
-    if type(old) in (list, tuple):
-        return len(old) == len(new) and all(map(_same, old, new))
-    if type(old) is float and math.isnan(old):
-        return math.isnan(new)
-    return bool(old == new)

@@ -250,22 +250,40 @@ class Tree:
             whole: whether the values are going to be looked at, not only the keys.
         """
         chosen, _ = self._level_zero(root, 0, root.count)
-        for entry in self._ahead(chosen, _ITEMS if whole else _CHUNKS):
+        return self.all_pairs(chosen, whole=whole)
+
+    def all_pairs(self, entries: Sequence[Entry], *, whole: bool = False) -> Iterator[tuple[Any, Any]]:
+        """The pairs that level-0 entries of a dict hold, as in `pairs`."""
+        for entry in self._ahead(entries, _ITEMS if whole else _CHUNKS):
             if entry.kind == TREE:
                 yield values.decode(entry.key), entry
             else:
                 yield from self._decoded_pairs(entry).items()
 
-    def find(self, root: Node, key: Any) -> Any:
-        """The value of one key: an entry when it is large. `KeyError` when it is not there."""
+    def find(self, root: Node, key: Any, near: Entry | None = None) -> tuple[Any, Entry | None]:
+        """Look a key up in a dict: `KeyError` when it is not there.
+
+        Args:
+            root: of the dict.
+            key: the key.
+            near: the chunk of an earlier find. It is looked at first: whoever goes through all keys then decodes each
+                chunk once per key, and not all chunks before it too.
+
+        Returns:
+            The value, an entry when it is large, and the chunk to pass to the next find.
+        """
+        if near is not None:
+            pairs = self._decoded_pairs(near)
+            if key in pairs:
+                return pairs[key], near
         chosen, _ = self._level_zero(root, 0, root.count)
         for entry in chosen:
             if entry.kind == TREE and values.decode(entry.key) == key:
-                return entry
+                return entry, near
         for entry in self._ahead([entry for entry in chosen if entry.kind != TREE], _CHUNKS):
             pairs = self._decoded_pairs(entry)
             if key in pairs:
-                return pairs[key]
+                return pairs[key], entry
         raise KeyError(key)
 
 

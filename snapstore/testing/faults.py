@@ -22,6 +22,7 @@ They know nothing of snapshots: the same faults can be put below any user of a s
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import hashlib
 import threading
@@ -29,7 +30,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias, TypeVar
 
-from snapstore.errors import ConflictError, StorageError
+from snapstore.errors import ConflictError, SnapstoreError, StorageError
 from snapstore.storage.protocol import BytesLike, ObjectInfo, Storage, Stored
 from snapstore.storage.ranges import cut
 from snapstore.storage.wrapper import WrappedStorage
@@ -204,7 +205,8 @@ class CrashAt(FaultyStorage):
         if not picked:
             return perform()
         if self._after and not was_dead:
-            perform()
+            with contextlib.suppress(SnapstoreError):  # nobody lives to hear of it
+                perform()
         raise RuntimeError(f"the process dies at {call.verb} {call.key}")
 
 
@@ -250,11 +252,12 @@ class Flaky(FaultyStorage):
     Args:
         inner: the storage.
         seed: calls with the same numbers fail under the same seed.
-        rate: the share that fails, 0 to 1.
+        rate: the share that fails, 0 to 1; may be changed at any time.
     """
 
     def __init__(self, inner: Storage, seed: int, rate: float = 0.1) -> None:
-        super().__init__(inner, lambda call: _drawn(seed, call.number) < rate)
+        super().__init__(inner, lambda call: _drawn(seed, call.number) < self.rate)
+        self.rate = rate
         self._seed = seed
 
     def around(self, call: Call, picked: bool, perform: Callable[[], T]) -> T:

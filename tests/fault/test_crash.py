@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 
+from snapstore import clock
 from snapstore.archive import Archive
-from snapstore.errors import NotFoundError, SnapstoreError
+from snapstore.errors import InvalidInputError, NotFoundError
 from snapstore.opening import open_on
 from snapstore.snapshot import SnapshotDraft
 from snapstore.storage.memory import MemoryStorage
@@ -31,8 +32,20 @@ OTHER = {"step": 2, "note": "other"}
 LARGE = {"messages": messages(60), "step": 1}
 LARGER = {"messages": [*messages(60), *messages(3, seed=1)], "step": 2}
 
+DEATH = "the process (dies|is dead)"
+
 ABSENT = object()
 """In place of a state: no snapshot."""
+
+
+@pytest.fixture(autouse=True)
+def nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers wait a moment for a pack that may be on its way. Here nothing is, and the clock is the door to that."""
+    monkeypatch.setattr(clock, "sleep", lambda _: None)
+
+
+def _exists(storage: MemoryStorage, key: str) -> bool:
+    return any(row.key == key for row in storage.list(""))
 
 
 @dataclass
@@ -184,7 +197,7 @@ class World:
     def die(self, operation: Operation, picks: Picks, *, after: bool) -> None:
         """Let the process die in the operation."""
         self.storage.arm(picks, after=after)
-        with pytest.raises(RuntimeError, match=r"the process (dies|is dead)"):
+        with pytest.raises(RuntimeError, match=DEATH):
             operation.act(self.archive)
 
 
@@ -315,17 +328,22 @@ def test_a_crash_while_an_archive_is_made_leaves_none_or_a_good_one() -> None:
     open_on(storage, create=True)
     numbers = [call.number for call in storage.calls if _in_turn(call)]
     assert len(numbers) > 30
+    # Making it again takes a tenth of a second, and what the checks of the probe leave behind differs little.
+    again = {*numbers[::8], *numbers[-4:]}
     for number, after in itertools.product(numbers, (False, True)):
         storage = CrashAt(MemoryStorage())
         storage.arm(lambda call: call.number >= number and _in_turn(call), after=after)  # noqa: B023
-        with pytest.raises(RuntimeError, match="the process dies"):
+        with pytest.raises(RuntimeError, match=DEATH):
             open_on(storage, create=True)
         survivors = copied(storage.inner)
-        try:
+        if _exists(survivors, "snapstore.json"):
             assert list(open_on(survivors).list()) == []
-        except NotFoundError as error:
-            assert error.code == "archive_not_found"
-            assert error.hint is not None
+        else:
+            with pytest.raises(NotFoundError, match="there is no archive") as caught:
+                open_on(survivors)
+            assert caught.value.code == "archive_not_found"
+        if number not in again:
+            continue
         archive = open_on(survivors, create=True)
         archive.save(SMALL, run="r", id="x")
         assert open_on(survivors)["x"].state() == SMALL
@@ -336,7 +354,7 @@ def test_a_crash_while_a_namespace_is_made_leaves_none_or_a_good_one() -> None:
     open_on(storage, create=True, namespace="tenant")
     for number, after in itertools.product(range(len(storage.calls)), (False, True)):
         storage = CrashAt(empty(), at(number), after=after)
-        with pytest.raises(RuntimeError, match="the process dies"):
+        with pytest.raises(RuntimeError, match=DEATH):
             open_on(storage, create=True, namespace="tenant")
         survivors = copied(storage.inner)
         open_on(survivors, create=True, namespace="tenant").save(SMALL, run="r", id="x")
@@ -352,7 +370,7 @@ def _unfinished(state: Any, lost: tuple[str, ...]) -> MemoryStorage:
     storage = CrashAt(empty())
     archive = open_on(storage)
     storage.arm(lambda call: call.key.partition("/")[0] in lost)
-    with pytest.raises(RuntimeError, match="the process dies"):
+    with pytest.raises(RuntimeError, match=DEATH):
         archive.save(state, run="r", id="x")
     return copied(storage.inner)
 
@@ -389,15 +407,20 @@ def _status_if_there(draft: SnapshotDraft | None) -> SnapshotDraft | None:
 
 
 @pytest.mark.parametrize("follower", FOLLOWERS)
-@pytest.mark.parametrize("lost", [("runs",), ("runs", "changes"), ("changes",), ("snapshots",)], ids=",".join)
+@pytest.mark.parametrize("lost", [("runs",), ("changes",), ("snapshots",)], ids=",".join)
 @pytest.mark.parametrize("state", [SMALL, LARGE], ids=["small", "large"])
 def test_an_unfinished_create_misleads_nobody(state: Any, lost: tuple[str, ...], follower: str) -> None:
     survivors = _unfinished(state, lost)
+    # Where every part that counts arrived, the snapshot is there, and keeps its place in the history.
+    whole = "runs" not in lost and "snapshots" not in lost
     try:
         result = FOLLOWERS[follower](open_on(survivors))
-    except SnapstoreError as error:
-        assert isinstance(error, NotFoundError), "the snapshot was never there"
+    except NotFoundError:
         result = None
+    except InvalidInputError:
+        result = None
+        assert whole
+        assert follower == "save-over-with-younger-parent"
     archive = open_on(survivors)
     extended = [{"more": 1}, {**state, "more": 1}]
     known = {"x": [state, OTHER, SMALL, *extended], "y": [OTHER, SMALL, LARGE], "z": [OTHER, SMALL]}

@@ -215,7 +215,9 @@ def edited(value: Any, rng: random.Random, depth: int = 0) -> Any:
         else:
             pairs[key] = edited(pairs[key], rng, depth + 1)
         return pairs
-    if isinstance(value, (str, bytes)) and len(value) > 10:
+    if isinstance(value, bytes) and len(value) > 10:
+        return edited(value.hex(), rng, depth).encode()
+    if isinstance(value, str) and len(value) > 10:
         middle = rng.randrange(len(value))
         return value[:middle] + value[middle + rng.randrange(3) :] + value[: rng.randrange(9)]
     return some_value(rng, depth)

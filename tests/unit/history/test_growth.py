@@ -164,10 +164,10 @@ def small_packs() -> object:
 @pytest.mark.usefixtures("small_packs")
 def test_a_state_of_many_packs_restores_and_reads_in_part(world: World) -> None:
     rng = random.Random(1)
-    state = {"messages": [noise(rng, 3000) for _ in range(700)], "blob": rng.randbytes(300_000)}
+    state: State = {"messages": [noise(rng, 3000) for _ in range(1200)], "blob": rng.randbytes(300_000)}
     saved = world.archive.save(state, run="r")
-    further = [key for key in world.keys("packs/") if key.startswith("packs/")]
-    assert len(further) > 8
+    further = world.keys("packs/")
+    assert len(further) > 5
     assert len(saved.register.closure) == len(further) + 1
     assert saved.stored_bytes == world.stored_bytes("packs/") + world.stored_bytes("runs/")
     found = world.cold()[saved.id]
