@@ -153,6 +153,7 @@ class Archive:
             ConflictError: others kept being faster for a minute.
         """
         self._check_writable()
+        names.name_bytes(id, "snapshot id")
 
         def attempt(head: Head | None) -> Head | None:
             live = head if head is not None and not head.register.deleted else None

@@ -94,7 +94,8 @@ class Run:
         )
         if id is None or id not in self._saved:
             self._last = snapshot.id
-        self._saved.add(snapshot.id)
+        if id is not None:
+            self._saved.add(id)
         return snapshot
 
     def latest(self, node: str | None = None) -> Snapshot | None:

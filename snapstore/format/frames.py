@@ -2,8 +2,8 @@
 
 A frame of ours is one zstd frame (RFC 8878) with the content size and the checksum in it; small ones are compressed with
 the preset as a raw-content dictionary. Damaged or hostile bytes cost at most the limit that the caller states: the
-declared size is read first, and frames without one are refused. The checksum turns a flipped bit into an error here, before anything is parsed; what a frame holds is verified
-against its BLAKE3 digest besides, wherever a digest is known.
+declared size is read first, and frames without one are refused. The checksum turns a flipped bit into an error here,
+before anything is parsed; what a frame holds is verified against its BLAKE3 digest besides, wherever a digest is known.
 
 Measured on a 1.6 KB register: compressing takes 12 µs and decompressing 3 µs with the contexts of a thread kept.
 """

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from snapstore.digest import digest_hex
 from snapstore.format import canonical
 from snapstore.format.canonical import Problem
 from snapstore.format.fields import DIGEST_PATTERN, Fields
@@ -109,10 +108,6 @@ class Manifest:
         if problems:
             raise canonical.invalid_document(_KIND, problems)
         return canonical.dump(document, _KIND)
-
-    def manifest_digest(self) -> str:
-        """Return the digest of the canonical bytes as 64 hex digits: what a child's ParentRef holds."""
-        return digest_hex(self.encode())
 
     @classmethod
     def decode(cls, data: bytes) -> Manifest:

@@ -230,10 +230,9 @@ def decode(data: bytes | memoryview, digest: bytes, frame: Segment) -> Node:
         kind, level, rows = inner
         if not (0 <= kind <= OPAQUE and 0 <= level < 64 and len(rows) == len(places) and 0 < len(rows) <= MAX_ENTRIES):
             raise ValueError("numbers out of range")
-        entries = [_entry(row, place, frame) for row, place in zip(rows, places, strict=True)]
+        node = Node(kind, level, [_entry(row, place, frame) for row, place in zip(rows, places, strict=True)], identity)
     except (ValueError, TypeError, IndexError) as error:
         raise _damaged(f"has a wrong shape: {error}") from error
-    node = Node(kind, level, entries, identity)
     if node.digest != digest:
         raise _damaged(f"does not match its digest {digest.hex()}")
     return node
@@ -256,7 +255,7 @@ def _entry(row: list[Any], place: list[int], frame: Segment) -> Entry:
     if kind == INLINE:
         return Entry(INLINE, b"", len(row[1]), row[2], payload=bytes(row[1]))
     where = segments(place, frame)
-    if kind not in (LEAF, NODE, TREE) or len(row[1]) != 32 or row[2] < 0:
+    if kind not in (LEAF, NODE, TREE) or type(row[1]) is not bytes or len(row[1]) != 32 or row[2] < 0:
         raise ValueError("unknown entry")
     if kind == TREE:
         return Entry(TREE, row[1], row[2], 1, key=bytes(row[3]), place=where)

@@ -19,7 +19,7 @@ from typing import Any, Final
 from snapstore.digest import BytesLike, digest
 from snapstore.errors import CorruptionError
 from snapstore.format import frames, values
-from snapstore.format.node import SAME_FRAME, Segment
+from snapstore.format.node import Segment, segments
 from snapstore.format.register import PackRef
 
 __all__ = [
@@ -170,12 +170,9 @@ class Directory:
             version, ordinal, manifest_at, manifest_size, flat, folders, short = decoded
             if version != 1:
                 raise ValueError(f"directory version {version}")
-            root = []
-            for start in range(0, len(flat), 5):
-                segment = tuple(flat[start : start + 5])
-                root.append((ordinal, offset, size, *segment[3:]) if segment[0] == SAME_FRAME else segment)
+            root = segments(flat, (ordinal, offset, size, 0, 0))
             far = {row[0]: PackRef(row[0], folder, *row[1:]) for folder, rows in folders.items() for row in rows}
             near = tuple(Near(row[0], row[1].hex(), row[2], row[3]) for row in short)
-            return cls(ordinal, meta[manifest_at : manifest_at + manifest_size], tuple(root), far, near)
+            return cls(ordinal, meta[manifest_at : manifest_at + manifest_size], root, far, near)
         except (ValueError, TypeError, IndexError, AttributeError) as error:
             raise CorruptionError(f"pack directory has a wrong shape: {error}", code="pack_damaged") from error

@@ -31,7 +31,6 @@ __all__ = [
     "encode",
     "encode_key",
     "map_header",
-    "read_header",
     "refuse",
     "text_bytes",
     "text_header",
@@ -175,41 +174,6 @@ def bytes_header(size_bytes: int) -> bytes:
     return b"\xc5" + size_bytes.to_bytes(2) if size_bytes < 65536 else b"\xc6" + size_bytes.to_bytes(4)
 
 
-_HEADERS = {
-    0xDC: ("list", 2),
-    0xDD: ("list", 4),
-    0xDE: ("map", 2),
-    0xDF: ("map", 4),
-    0xD9: ("text", 1),
-    0xDA: ("text", 2),
-    0xDB: ("text", 4),
-    0xC4: ("bytes", 1),
-    0xC5: ("bytes", 2),
-    0xC6: ("bytes", 4),
-}
-
-
-def read_header(data: bytes | memoryview) -> tuple[str, int, int]:
-    """Read the header of a list, map, text or bytes value.
-
-    Returns:
-        The kind (`list`, `map`, `text`, `bytes`, or `other`), its count or size, and the header's length.
-    """
-    if not data:
-        raise CorruptionError("stored value is empty", code="value_damaged")
-    first = data[0]
-    if 0x80 <= first <= 0x8F:
-        return "map", first & 0x0F, 1
-    if 0x90 <= first <= 0x9F:
-        return "list", first & 0x0F, 1
-    if 0xA0 <= first <= 0xBF:
-        return "text", first & 0x1F, 1
-    if first not in _HEADERS:
-        return "other", 0, 0
-    kind, width = _HEADERS[first]
-    return kind, int.from_bytes(data[1 : 1 + width]), 1 + width
-
-
 def path_text(path: tuple[Any, ...]) -> str:
     """A path as a user would write it: `state["tools"][3].handler` has the parts "tools", 3 and ".handler"."""
     return "state" + "".join(f"[{part!r}]" if not isinstance(part, str) else _key_text(part) for part in path)
@@ -351,6 +315,8 @@ def _check(value: Any, path: tuple[Any, ...], depth: int, above: set[int]) -> No
             for index, item in enumerate(value):
                 _check(item, (*path, index), depth + 1, above)
         above.discard(id(value))
+    elif kind is memoryview and not value.contiguous:
+        refuse(path, "is a memoryview whose bytes do not lie together", "unsupported_type")
     elif kind is not int and kind not in _PLAIN_LEAVES:
         _check_leaf(value, kind, path)
 

@@ -107,13 +107,13 @@ class Committer:
             self._last_ms = max(clock.now_ms(), self._last_ms + 1, after_ms + 1)
             return self._last_ms
 
-    def create(self, what: Description, state: Any, created_ms: int | None = None) -> Head:
+    def create(self, what: Description, state: Any) -> Head:
         """Write a snapshot whose id is new.
 
         Raises:
             ConflictError: the id exists (`already_exists`); nothing of this save is visible.
         """
-        created_ms = self.next_ms(what.after_ms) if created_ms is None else created_ms
+        created_ms = self.next_ms(what.after_ms)
         return self._write_new(what, self._first_content(what, created_ms, state), created_ms)
 
     def fork(self, what: Description, source: Head) -> Head:

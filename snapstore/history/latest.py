@@ -11,7 +11,7 @@ from snapstore.format import names
 from snapstore.format.manifest import Manifest
 from snapstore.format.register import PackRef
 from snapstore.history.heads import EAGER_BYTES, Head, read_head
-from snapstore.history.walks import RunEntry, counts, entries_of
+from snapstore.history.walks import RunEntry, counts, entries_of, live_heads
 from snapstore.packs.reader import PackReader, read_tail
 from snapstore.storage.parallel import parallel
 from snapstore.storage.protocol import PAGE_KEYS, ObjectInfo, Storage
@@ -41,10 +41,19 @@ def latest_of_run(storage: Storage, run: str, node: str | None = None) -> tuple[
     listed = rows()
     first_page = list(islice(listed, PAGE_KEYS))
     for entry in entries_of(chain(first_page, listed)):
+        damaged = not entry.packs
         for key, size in zip(entry.packs, entry.sizes, strict=True):
-            found = _look(storage, run, entry, key, size, node, page)
+            try:
+                found = _look(storage, run, entry, key, size, node, page)
+            except CorruptionError:
+                damaged = True
+                continue
             if found is not None:
                 return found
+        # An older snapshot must not pass for the newest because a pack of that is damaged: its register has the last word.
+        head = live_heads(storage, run, [entry])[0] if damaged else None
+        if head is not None and (node is None or head.register.node == node):
+            return head, None
     return None
 
 
@@ -53,9 +62,11 @@ def _look(  # noqa: PLR0917 - what the listing told, part by part
 ) -> tuple[Head, PackReader | None] | None:
     try:
         tail = read_tail(storage, key, size)
-        manifest = Manifest.decode(tail.directory.manifest)
-    except (NotFoundError, CorruptionError):
+    except NotFoundError:
         return None
+    manifest = Manifest.decode(tail.directory.manifest)
+    if names.short_digest(manifest.id) != entry.id12:
+        raise CorruptionError("a pack lies under a wrong name", code="pack_misplaced", key=key, found=manifest.id)
     if node is not None and manifest.node != node:
         return None
     folder, _, name = key.rpartition("/")

@@ -80,9 +80,9 @@ class Tree:
         parts = _Parts(self.root.length)
         try:
             self._gather(self.root.kind, self.root.place, parts)
-        except (CorruptionError, ValueError, TypeError, IndexError, RecursionError):
-            parts.clear()
-        data = b"".join(parts)
+            data = b"".join(parts)
+        except (CorruptionError, ValueError, TypeError, IndexError, RecursionError, OverflowError):
+            data = b""
         if digest_hex(data) != self.digest:
             for _ in self.stream():
                 pass

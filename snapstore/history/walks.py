@@ -35,6 +35,7 @@ class RunEntry:
         parents: id12 of its parents.
         packs: keys of its packs, one per version written (or attempted).
         sizes: their sizes in bytes.
+        empties: keys without content: the edges to further parents, or what is left of a damaged pack.
     """
 
     id12: str
@@ -42,6 +43,7 @@ class RunEntry:
     parents: set[str] = field(default_factory=set)
     packs: list[str] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
+    empties: list[str] = field(default_factory=list)
 
 
 def run_entries(storage: Storage, run: str) -> Iterator[RunEntry]:
@@ -65,6 +67,8 @@ def entries_of(rows: Iterable[ObjectInfo]) -> Iterator[RunEntry]:
         if info.size:
             current.packs.append(info.key)
             current.sizes.append(info.size)
+        else:
+            current.empties.append(info.key)
     if current is not None:
         yield current
 
@@ -82,12 +86,27 @@ def _head_of(storage: Storage, id: str | None) -> Head | None:
 
 
 def snapshot_id(storage: Storage, entry: RunEntry) -> str | None:
-    """The id behind an entry, from the manifest in one of its packs; None when none can be read."""
+    """The id behind an entry, from the manifest in one of its packs; None when it has none."""
     for key, size in zip(entry.packs, entry.sizes, strict=True):
         try:
-            return Manifest.decode(read_tail(storage, key, size).directory.manifest).id
+            id = Manifest.decode(read_tail(storage, key, size).directory.manifest).id
         except (NotFoundError, CorruptionError):
             continue
+        if names.short_digest(id) == entry.id12:
+            return id
+    return _registered_id(storage, entry.id12)
+
+
+def _registered_id(storage: Storage, id12: str) -> str | None:
+    """The id with this digest among all registers: a damaged pack must not hide that there is a snapshot."""
+    for info in storage.list(f"{names.SNAPSHOTS_PREFIX}{id12[:2]}/"):
+        name = names.parse_register_key(info.key)
+        if name is None:
+            continue
+        if name.snapshot_id is None and name.encoded_id[1:].startswith(id12):
+            return Register.decode(storage.get(info.key).data).id
+        if name.snapshot_id is not None and names.short_digest(name.snapshot_id) == id12:
+            return name.snapshot_id
     return None
 
 
@@ -97,7 +116,7 @@ def counts(head: Head, run: str, entry: RunEntry) -> bool:
     if register.deleted or register.run != run or register.manifest is None:
         return False
     main = register.closure[register.manifest.pack]
-    return register.created_at == entry.created_ms and main.key in entry.packs
+    return register.created_at == entry.created_ms and (main.key in entry.packs or main.key in entry.empties)
 
 
 def run_heads(storage: Storage, run: str, limit: int | None = None) -> Iterator[Head]:
@@ -182,7 +201,10 @@ def _heads(storage: Storage, keys: list[str]) -> list[Head]:
             stored = storage.get(key)
         except NotFoundError:
             return None
-        return Head(Register.decode(stored.data), stored.version)
+        register = Register.decode(stored.data)
+        if names.register_key(register.id) != key:
+            raise CorruptionError("a register lies under a wrong name", code="register_misplaced", key=key, found=register.id)
+        return Head(register, stored.version)
 
     return [head for head in parallel([partial(read, key) for key in keys]) if head is not None]
 

@@ -10,10 +10,12 @@ damaged, in many ways, and everything is read again.
 from __future__ import annotations
 
 import functools
+import itertools
 import random
 import re
 import tracemalloc
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,8 +23,9 @@ import pytest
 from snapstore.archive import Archive
 from snapstore.errors import CorruptionError, FormatError, SnapstoreError
 from snapstore.format.frames import MAGIC as FRAME_MAGIC
-from snapstore.format.pack import TRAILER_BYTES, Trailer
+from snapstore.format.pack import TRAILER_BYTES, Trailer, compress_frame, decompress_frame
 from snapstore.opening import open_on
+from snapstore.snapshot import Snapshot
 from snapstore.storage.memory import MemoryStorage
 from snapstore.testing.faults import Corrupt, flip, truncate
 from tests.fault.witness import copied, empty, messages, same
@@ -58,19 +61,33 @@ SHOWN = ["s0", "s7", "s11", "s12", "tiny", "joined", "forked", "shared", "gone",
 def looks(archive: Archive) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Everything that one can ask of the archive, by name."""
     for id in SHOWN:
-        yield f"state of {id:.10}", lambda id=id: (found := archive.get(id)) and found.state()
+        yield f"state of {id:.10}", partial(_state, archive, id)
     yield "end of the log", lambda: archive["s12"]["log"][-3:]
     yield "a message", lambda: archive["s11"]["log"][5]["content"]
     yield "text", lambda: archive["s12"]["text"]
     yield "keys", lambda: list(archive["s7"])
     for run in ("r", "t", "f", "long " + "name" * 60):
-        yield f"log of {run:.10}", lambda run=run: [one.id for one in archive.log(run)]
-        yield f"leaves of {run:.10}", lambda run=run: [one.id for one in archive.leaves(run)]
-        yield f"latest of {run:.10}", lambda run=run: (found := archive.latest(run)) and (found.id, found.state())
+        yield f"log of {run:.10}", partial(_ids, archive.log, run)
+        yield f"leaves of {run:.10}", partial(_ids, archive.leaves, run)
+        yield f"latest of {run:.10}", partial(_latest, archive, run)
     yield "list", lambda: [(row.id, row.status, dict(row.metadata)) for row in archive.list()]
     yield "list of a graph", lambda: [row.id for row in archive.list(graph="g")]
     yield "first of a graph", lambda: [row.id for row in archive.list(graph="g", limit=3)]
     yield "diff", lambda: [(str(one), one.old, one.new) for one in archive.diff("s11", "s12")]
+
+
+def _state(archive: Archive, id: str) -> Any:
+    found = archive.get(id)
+    return found and found.state()
+
+
+def _ids(walk: Callable[[str], list[Snapshot]], run: str) -> list[str]:
+    return [snapshot.id for snapshot in walk(run)]
+
+
+def _latest(archive: Archive, run: str) -> Any:
+    found = archive.latest(run)
+    return found and (found.id, found.state())
 
 
 @functools.cache
@@ -109,6 +126,11 @@ def bits(key: str, count: int, places: list[int] = []) -> list[int]:  # noqa: B0
     return sorted(chosen | {drawn.randrange(8 * size) for _ in range(count if size else 0)})
 
 
+def instead(data: bytes) -> Damage:
+    """Damage: other bytes altogether."""
+    return lambda _: data
+
+
 def frames(pack: bytes) -> list[int]:
     """Where the frames of a pack begin: the magic number of zstd, which the compressed bytes hold nowhere else by chance."""
     return [match.start() for match in re.finditer(re.escape(FRAME_MAGIC), pack)]
@@ -137,9 +159,11 @@ def _leaves(snapshot: Any) -> Iterator[Any]:
 @pytest.mark.parametrize("key", ["snapstore.json", keys("probes/")[0]])
 def test_a_damaged_config_or_probe_record(key: str) -> None:
     size = len(pristine().get(key).data)
-    for bit in bits(key, 0, list(range(0, size, 2))):
+    # Without a readable record the storage is probed again, which takes a tenth of a second.
+    step = 2 if key == "snapstore.json" else 40
+    for bit in bits(key, 0, list(range(0, size, step))):
         check_damaged_open(key, flip(bit))
-    for length in range(0, size, 9):
+    for length in range(0, size, 4 * step):
         check_damaged_open(key, truncate(length))
 
 
@@ -149,7 +173,7 @@ def check_damaged_open(key: str, damage: Damage) -> None:
         archive = open_on(Corrupt(copied(pristine()), key, damage))
         found = archive["tiny"].state()
     except SnapstoreError:
-        assert key == "snapstore.json", "without a probe record it is probed again"
+        assert key == "snapstore.json"
     else:
         assert found == {"tiny": 2}
 
@@ -158,9 +182,10 @@ def check_damaged_open(key: str, damage: Damage) -> None:
 def test_a_damaged_register(id: str) -> None:
     key = next(key for key in keys("snapshots/") if key.endswith(f"/{id}"))
     size = len(pristine().get(key).data)
-    failed = [check_damaged(key, flip(bit)) for bit in bits(key, 12, [0, 3, 4, 5, 6, 7, size - 5, size - 1])]
+    failed = [check_damaged(key, flip(bit)) for bit in bits(key, 6, [0, 3, 4, 5, 6, 7, size - 5, size - 1])]
     failed += [check_damaged(key, truncate(length)) for length in (0, 1, 4, 9, size // 2, size - 5, size - 1)]
-    assert min(failed) > 0, "every flipped bit is noticed"
+    # One bit of the header of a zstd frame has no meaning, and a decoder passes over it.
+    assert failed.count(0) <= 1, "flipped bits are noticed"
 
 
 @pytest.mark.parametrize("id", ["s0", "s12", "tiny", "joined", "forked", "shared", "gone"])
@@ -174,7 +199,7 @@ def test_a_damaged_pack(id: str) -> None:
         places = [0, 7, start, start + 7, start + 8, start + 11, start + 12, len(data) - 1, trailer.meta_offset]
         for offset in frames(data):
             places += [offset, offset + 3, offset + 4, offset + 5, offset + 6, offset + 12, offset - 1, offset - 4]
-        for bit in bits(key, 10, places):
+        for bit in bits(key, 5, places):
             check_damaged(key, flip(bit))
         for length in (0, 1, 8, 20, trailer.meta_offset, start - 1, start, start + 20, len(data) - 1):
             check_damaged(key, truncate(length))
@@ -208,7 +233,7 @@ def test_objects_that_took_each_other_s_place() -> None:
     for kind in ("snapshots/", "runs/r/"):
         chosen = sorted(keys(kind))
         for key, other in zip(chosen, [*chosen[1:], chosen[0]], strict=True):
-            check_damaged(key, lambda _, other=other: pristine().get(other).data)
+            check_damaged(key, instead(pristine().get(other).data))
 
 
 def test_all_packs_damaged_at_once() -> None:
@@ -216,6 +241,28 @@ def test_all_packs_damaged_at_once() -> None:
         check_damaged("runs/*", flip(bit))
     assert check_damaged("runs/*", truncate(-1)) > 5
     assert check_damaged("*", truncate(0)) == 1
+
+
+def test_damage_that_passes_the_checksum_of_its_frame() -> None:
+    """The checksum of zstd has 32 bits and no secret: what is behind it is verified once more, by BLAKE3."""
+    drawn = random.Random(5)
+    tried = failed = 0
+    for key in sorted(keys("runs/"))[::2]:
+        data = pristine().get(key).data
+        for start, end in itertools.pairwise([*frames(data), len(data) - TRAILER_BYTES]):
+            try:
+                content = decompress_frame(data[start:end])
+            except CorruptionError:
+                continue  # the rest of a grown chunk, which needs the beginning as its dictionary
+            for _ in range(12):
+                place = drawn.randrange(len(content))
+                other = content[:place] + bytes([drawn.randrange(256)]) + content[place + 1 :]
+                frame = compress_frame(other)
+                if len(frame) == end - start and other != content:
+                    tried += 1
+                    failed += check_damaged(key, instead(data[:start] + frame + data[end:])) > 0
+    assert tried > 10
+    assert failed > tried // 4  # the rest hit what only walks use, or nobody
 
 
 # Hostile bytes --------------------------------------------------------------------------------------------------------
@@ -251,10 +298,10 @@ def test_a_frame_that_unpacks_to_a_gigabyte_costs_nothing(declared: int | None) 
     pack = register.closure[register.manifest.pack]
     data = pristine().get(pack.key).data
     bounds = [*frames(data), len(data) - TRAILER_BYTES]
-    start, end = max(zip(bounds, bounds[1:], strict=False), key=lambda both: both[1] - both[0])
-    content = (end - start - 40) // 4 * 100_000
+    start, end = max(itertools.pairwise(bounds), key=lambda both: both[1] - both[0])
+    content = (end - start - 40) // 4 * 128 * 1024
     frame = bomb(end - start, content, declared=declared)
-    assert content > 100_000_000
+    assert content > 20_000_000  # ten times the largest frame there may be
 
     def damage(whole: bytes) -> bytes:
         return whole[:start] + frame + whole[end:]
@@ -266,7 +313,7 @@ def test_a_frame_that_unpacks_to_a_gigabyte_costs_nothing(declared: int | None) 
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 20_000_000
+    assert peak < 8_000_000
 
 
 @pytest.mark.parametrize("declared", [None, 5, 100_000, 2**62], ids=["honest", "small", "middle", "absurd"])
@@ -288,9 +335,10 @@ def test_a_register_that_unpacks_to_a_gigabyte_costs_nothing(declared: int | Non
 
 
 def test_an_archive_of_a_newer_format_is_refused_with_a_hint() -> None:
-    for damage in (b'"format":2', b'"format":99'):
+    for version in (2, 99):
+        config = pristine().get("snapstore.json").data.replace(b'"format":1', b'"format":%d' % version)
         with pytest.raises(FormatError) as caught:
-            open_on(Corrupt(pristine(), "snapstore.json", lambda data, new=damage: data.replace(b'"format":1', new)))
+            open_on(Corrupt(pristine(), "snapstore.json", instead(config)))
         assert caught.value.code == "newer_format"
         assert caught.value.hint is not None
         assert "upgrade" in caught.value.hint

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from snapstore import clock
 from snapstore.archive import Archive
 from snapstore.errors import ConflictError, SnapstoreError, StorageError
 from snapstore.opening import open_on
@@ -48,6 +49,12 @@ def replaced(draft: SnapshotDraft | None) -> SnapshotDraft:
     assert draft is not None
     draft.state = LARGE
     return draft
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repeats come at once: nobody else is there that would have to be waited for."""
+    monkeypatch.setattr(clock, "sleep", lambda _: None)
 
 
 WRITES: dict[str, tuple[str, Callable[[Archive], Any], Any]] = {
@@ -85,6 +92,7 @@ def opened(storage: Storage, *, warm: bool) -> Archive:
 @pytest.mark.parametrize("retry", [True, False], ids=["retry", "bare"])
 @pytest.mark.parametrize("conflict", [True, False], ids=["conflict", "timeout"])
 @pytest.mark.parametrize("name", WRITES)
+@pytest.mark.usefixtures("no_waiting")
 def test_a_write_that_landed_is_acknowledged(name: str, conflict: bool, retry: bool, warm: bool) -> None:
     verb, act, wanted = WRITES[name]
     inner = prepared()
@@ -108,6 +116,7 @@ def test_a_write_that_landed_is_acknowledged(name: str, conflict: bool, retry: b
 @pytest.mark.parametrize("conflict", [True, False], ids=["conflict", "timeout"])
 @pytest.mark.parametrize("rivals", [1, 7])  # with seven more, a register still names the eighth last transaction
 @pytest.mark.parametrize("mutator", [count, count_status])
+@pytest.mark.usefixtures("no_waiting")
 def test_a_write_that_was_overtaken_before_its_answer_came_counts_once(
     mutator: Callable[[SnapshotDraft | None], SnapshotDraft], rivals: int, conflict: bool, retry: bool
 ) -> None:

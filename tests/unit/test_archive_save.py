@@ -39,38 +39,6 @@ def test_an_id_is_drawn_when_none_is_given(archive: Archive) -> None:
     assert len(first.id) == 32
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", ".", "..", "a|b:c", "\x00", "🙂", "Ü", " ", "x" * 10_000, "CON", "%2F", "~a"])
-def test_any_text_is_an_id_a_run_a_graph_and_a_node(world: World, name: str) -> None:
-    saved = world.archive.save({"n": name}, run=name, graph=name, node=name, id=name)
-    found = world.cold()[name]
-    assert (found.id, found.run, found.graph, found.node, found.state()) == (name, name, name, name, {"n": name})
-    latest = world.cold().latest(name)
-    assert latest is not None
-    assert latest == saved
-    assert [row.id for row in world.cold().list(name)] == [name]
-    assert [row.id for row in world.cold().log(name)] == [name]
-
-
-def test_names_that_differ_only_in_case_are_different(world: World) -> None:
-    for name in ("a", "A", "%61", "á", "a\u0301"):
-        world.archive.save({"n": name}, run=name, id=name)
-    for name in ("a", "A", "%61", "á", "a\u0301"):
-        assert world.cold()[name].state() == {"n": name}
-        assert [one.id for one in world.cold().log(name)] == [name]
-
-
-@pytest.mark.parametrize("wrong", ["", "\ud800", None, 7, b"x"])
-def test_what_is_no_name_is_refused_before_anything_is_written(world: World, wrong: Any) -> None:
-    before = world.keys()
-    for given in ({"run": wrong}, {"run": "r", "graph": wrong}):
-        with pytest.raises(InvalidInputError):
-            world.archive.save({}, **given)
-    if wrong is not None:
-        with pytest.raises(InvalidInputError):
-            world.archive.save({}, run="r", id=wrong)
-    assert world.keys() == before
-
-
 # Status and metadata --------------------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,8 @@ Method: directories there and back, with near and far packs; trailers cut and da
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +20,7 @@ from snapstore.format.pack import MAGIC, MAX_FRAME_BYTES, TRAILER_BYTES, Directo
 from snapstore.format.register import PackRef
 
 RUN = "runs/a"
+ROOT = ((7, 8, 90, 0, 40),)
 
 
 def ref(ordinal: int, folder: str = RUN) -> PackRef:
@@ -33,10 +36,11 @@ def there_and_back(directory: Directory, nodes: bytes = b"") -> Directory:
 
 
 def test_directories_come_back() -> None:
-    directory = Directory(7, b'{"manifest":1}', ((7, 8, 90, 0, 40), (6, 8, 90, 1, 2)), {3: ref(3, "packs/ab"), 4: ref(4, "runs/b")})
+    directory = Directory(
+        7, b'{"manifest":1}', ((7, 8, 90, 0, 40), (6, 8, 90, 1, 2)), {3: ref(3, "packs/ab"), 4: ref(4, "runs/b")}
+    )
     assert there_and_back(directory) == directory
     assert there_and_back(directory, b"nodes" * 100) == directory
-    assert there_and_back(Directory(1, b"", (), {})) == Directory(1, b"", (), {})
 
 
 def test_a_root_in_the_meta_frame_is_found_where_that_lies() -> None:
@@ -48,25 +52,27 @@ def test_a_root_in_the_meta_frame_is_found_where_that_lies() -> None:
 def test_recent_packs_of_the_same_run_have_short_names() -> None:
     """Whoever reads a directory has the listing of the run: 8 digits of a name say which row of it."""
     closure = {1: ref(1), 700: ref(700), 800: ref(800, "packs/ab"), 900: ref(900, "runs/b")}
-    directory = Directory.of(1000, b"m", (), closure, RUN)
+    directory = Directory.of(1000, b"m", ROOT, closure, RUN)
     assert directory.near == (Near(700, ref(700).name[-32:-24], 8, 900),)
     assert directory.far == {1: ref(1), 800: ref(800, "packs/ab"), 900: ref(900, "runs/b")}
     assert there_and_back(directory) == directory
     many = {n: ref(n) for n in range(1, 25)}
-    assert len(Directory.of(25, b"m", (), many, RUN).encode(b"")) < 0.4 * len(Directory.of(25, b"m", (), many, "runs/z").encode(b""))
+    near, far = (Directory.of(25, b"m", ROOT, many, folder).encode(b"") for folder in (RUN, "runs/z"))
+    assert len(near) < 0.4 * len(far)
 
 
 @pytest.mark.parametrize(
     "content",
     [
-        [2, 1, 0, 0, [], {}, []],
-        [1, 1, 0, 0, [], {}],
-        [1, 1, 0, 0, [1, 2, 3], {}, []],
+        [2, 1, 0, 0, [7, 8, 90, 0, 40], {}, []],
+        [1, 1, 0, 0, [7, 8, 90, 0, 40], {}],
+        [1, 1, 0, 0, [7, 8, 90], {}, []],
+        [1, 1, 0, 0, [], {}, []],
         [1, 1, 0, 0, None, {}, []],
-        [1, 1, 0, 0, [], [], []],
-        [1, 1, 0, 0, [], {"runs/a": [[1, "x", 2]]}, []],
-        [1, 1, 0, 0, [], {}, [[1, None, 2, 3]]],
-        [1, 1, "0", 0, [], {}, []],
+        [1, 1, 0, 0, [7, 8, 90, 0, 40], [], []],
+        [1, 1, 0, 0, [7, 8, 90, 0, 40], {"runs/a": [[1, "x", 2]]}, []],
+        [1, 1, 0, 0, [7, 8, 90, 0, 40], {}, [[1, None, 2, 3]]],
+        [1, 1, "0", 0, [7, 8, 90, 0, 40], {}, []],
         7,
     ],
     ids=repr,
@@ -86,10 +92,8 @@ def test_a_directory_of_an_impossible_length_is_a_corruption(meta: bytes) -> Non
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_directory_or_a_corruption(data: bytes) -> None:
-    try:
+    with contextlib.suppress(CorruptionError):
         Directory.decode(data + len(data).to_bytes(4), 8, 100)
-    except CorruptionError:
-        pass
 
 
 # Trailers -------------------------------------------------------------------------------------------------------------
