@@ -31,11 +31,8 @@ NEVER_MERGED_BYTES = 8 * 1024 * 1024
 """Copying packs with more in use than this would make single saves slow; they only merge at the hard cap."""
 
 TYPICAL_PACKS = 24
-"""Beyond this the smallest packs are merged although no tier is full: a restore stays at two dozen requests."""
-
-SPILL_PACKS = 7
-"""So many more than needed are merged then: 1,100 saves write 5.70 MB with 7, 5.85 MB with 10, 5.64 MB and up to 27
-packs without this rule."""
+"""Beyond this the lowest tier is merged when it is half full: it holds little, so a restore of two dozen requests costs
+1 % more bytes over 1,100 saves. Merging higher tiers early would double them over 10,000."""
 
 _NOTHING = (0, 0, 0)
 
@@ -104,9 +101,9 @@ def choose_merges(usage: Usage, closure: Mapping[int, PackRef]) -> frozenset[int
         if len(tiers[tier]) + (1 if chosen else 0) > TIER_PACKS:
             chosen.update(tiers[tier])
     left = len(closure) - len(chosen) + 1
-    if left > TYPICAL_PACKS:
-        small = sorted((o for tier in tiers.values() for o in tier if o not in chosen), key=lambda o: usage.get(o, _NOTHING)[0])
-        chosen.update(small[: left - TYPICAL_PACKS + SPILL_PACKS])
+    smallest = tiers.get(0, [])
+    if left > TYPICAL_PACKS and len(smallest) > TIER_PACKS // 2 and not chosen:
+        chosen.update(smallest)
         left = len(closure) - len(chosen) + 1
     if left >= CLOSURE_LIMIT:
         by_size = sorted((o for o in closure if o not in chosen), key=lambda o: usage.get(o, _NOTHING)[0])
