@@ -32,7 +32,8 @@ class RunEntry:
     Attributes:
         id12: first 12 hex digits of the digest of its id.
         created_ms: its creation time.
-        parents: id12 of its parents.
+        parents: id12 of its parents, also of those that only an earlier or an unfinished version had.
+        firsts: the first parent of each pack, None where there is none.
         packs: keys of its packs, one per version written (or attempted).
         sizes: their sizes in bytes.
         empties: keys without content: the edges to further parents, or what is left of a damaged pack.
@@ -41,9 +42,15 @@ class RunEntry:
     id12: str
     created_ms: int
     parents: set[str] = field(default_factory=set)
+    firsts: set[str | None] = field(default_factory=set)
     packs: list[str] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     empties: list[str] = field(default_factory=list)
+
+    @property
+    def unsure(self) -> bool:
+        """Whether its parents may have changed: the listing shows those of all versions, its register the right ones."""
+        return len(self.firsts) > 1 or (len(self.packs) > 1 and bool(self.empties))
 
 
 def run_entries(storage: Storage, run: str) -> Iterator[RunEntry]:
@@ -67,6 +74,7 @@ def entries_of(rows: Iterable[ObjectInfo]) -> Iterator[RunEntry]:
         if info.size:
             current.packs.append(info.key)
             current.sizes.append(info.size)
+            current.firsts.add(name.parent12)
         else:
             current.empties.append(info.key)
     if current is not None:
@@ -138,23 +146,28 @@ def run_heads(storage: Storage, run: str, limit: int | None = None) -> Iterator[
 
 
 def leaf_heads(storage: Storage, run: str) -> list[Head]:
-    """Every snapshot of a run that has no live child in it, newest first.
+    """Every snapshot of a run that nothing live in it continues, newest first.
 
+    A history goes on through deleted snapshots: what lies before one is no leaf while something live lies behind it.
     An id may stand in the listing more than once: deleted and made again, or left by a create that was refused. A child
     is always newer than its parent, so it never counts against an incarnation that came after it.
     """
     entries = list(run_entries(storage, run))
     heads: dict[int, Head | None] = {}
+    wanted = [index for index, entry in enumerate(entries) if entry.unsure]
     while True:
+        heads.update(zip(wanted, live_heads(storage, run, [entries[index] for index in wanted]), strict=True))
         continued: dict[str, int] = {}
         for index, entry in enumerate(entries):
-            if heads.get(index, entry) is not None:
-                for parent in entry.parents:
-                    continued[parent] = max(continued.get(parent, -1), entry.created_ms)
-        leaves = [i for i, e in enumerate(entries) if i not in heads and continued.get(e.id12, -1) <= e.created_ms]
-        if not leaves:
-            return [head for _, head in sorted(heads.items()) if head is not None]
-        heads.update(zip(leaves, live_heads(storage, run, [entries[index] for index in leaves]), strict=True))
+            head = heads.get(index)
+            if index in heads and head is None:
+                continue
+            for parent in entry.parents if head is None else map(names.short_digest, head.register.parents):
+                continued[parent] = max(continued.get(parent, -1), entry.created_ms)
+        leaves = [index for index, entry in enumerate(entries) if continued.get(entry.id12, -1) <= entry.created_ms]
+        wanted = [index for index in leaves if index not in heads]
+        if not wanted:
+            return [head for head in map(heads.get, leaves) if head is not None]
 
 
 def graph_heads(storage: Storage, graph: str | None, at_least: int | None = None) -> Iterator[Head]:

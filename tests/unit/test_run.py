@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 
+from snapstore import clock
 from snapstore.errors import InvalidInputError
 from tests.unit.archives import World
 
@@ -42,7 +43,9 @@ def test_two_handles_make_a_branch_and_lose_nothing(world: World) -> None:
     root = world.archive.run("r").save({"n": 0})
     one, other = world.cold().run("r"), world.cold().run("r")
     assert one.latest() == other.latest() == root
-    a, b = one.save({"a": 1}), other.save({"b": 1})
+    a = one.save({"a": 1})
+    clock.sleep(0.005)  # two writers know nothing of each other: within one millisecond either may be the newer
+    b = other.save({"b": 1})
     assert (a.parents, b.parents) == ((root.id,), (root.id,))
     one.latest()  # b, which is newer
     assert one.save({"a": 2}).parents == (b.id,)
