@@ -151,6 +151,8 @@ class ArchiveMachine(RuleBasedStateMachine):
                 self.archive.save(state, run=before.run, graph=before.graph, id=id, parent=other)
             assert caught.value.code in {"parent_newer", "own_parent"}
             return
+        # A handle that does not know the id tries to create it first; the pack of that try would name the parent for good.
+        assert self.archive.update(id, lambda _: None) is None
         snapshot = self.archive.save(state, run=before.run, graph=before.graph, id=id, parent=other)
         self.noted(snapshot, Known(before.run, before.graph, state, before.created_at, before.version + 1, parents=(other,)))
 
