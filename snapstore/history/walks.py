@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 
 from snapstore.errors import CorruptionError, NotFoundError
 from snapstore.format import names
@@ -142,7 +143,7 @@ def run_heads(storage: Storage, run: str, limit: int | None = None) -> Iterator[
                     if left == 0:
                         return
             batch = []
-    yield from (head for head in live_heads(storage, run, batch) if head is not None)
+    yield from islice((head for head in live_heads(storage, run, batch) if head is not None), left)
 
 
 def leaf_heads(storage: Storage, run: str) -> list[Head]:
@@ -158,9 +159,9 @@ def leaf_heads(storage: Storage, run: str) -> list[Head]:
     while True:
         heads.update(zip(wanted, live_heads(storage, run, [entries[index] for index in wanted]), strict=True))
         continued: dict[str, int] = {}
-        for index, entry in enumerate(entries):
+        for index, entry in enumerate(entries):  # children first
             head = heads.get(index)
-            if index in heads and head is None:
+            if index in heads and head is None and continued.get(entry.id12, -1) <= entry.created_ms:
                 continue
             for parent in entry.parents if head is None else map(names.short_digest, head.register.parents):
                 continued[parent] = max(continued.get(parent, -1), entry.created_ms)
