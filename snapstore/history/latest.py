@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import chain, islice
 
 from snapstore.errors import CorruptionError, NotFoundError
@@ -12,7 +14,7 @@ from snapstore.format.manifest import Manifest
 from snapstore.format.register import PackRef
 from snapstore.history.heads import EAGER_BYTES, Head, read_head
 from snapstore.history.walks import RunEntry, counts, entries_of, live_heads
-from snapstore.packs.reader import PackReader, read_tail
+from snapstore.packs.reader import PackReader, Tail, read_tail
 from snapstore.storage.parallel import parallel
 from snapstore.storage.protocol import PAGE_KEYS, ObjectInfo, Storage
 
@@ -41,58 +43,71 @@ def latest_of_run(storage: Storage, run: str, node: str | None = None) -> tuple[
     listed = rows()
     first_page = list(islice(listed, PAGE_KEYS))
     for entry in entries_of(chain(first_page, listed)):
-        damaged = not entry.packs
-        for key, size in zip(entry.packs, entry.sizes, strict=True):
-            try:
-                found = _look(storage, run, entry, key, size, node, page)
-            except CorruptionError:
-                damaged = True
-                continue
-            if found is not None:
-                return found
-        # An older snapshot must not pass for the newest because a pack of that is damaged: its register has the last word.
-        head = live_heads(storage, run, [entry])[0] if damaged else None
-        if head is not None and (node is None or head.register.node == node):
-            return head, None
+        found = _look(storage, run, entry, node, page)
+        if found is not None and (node is None or found[0].register.node == node):
+            return found
     return None
 
 
-def _look(  # noqa: PLR0917 - what the listing told, part by part
-    storage: Storage, run: str, entry: RunEntry, key: str, size: int, node: str | None, page: dict[str, ObjectInfo]
+def _look(
+    storage: Storage, run: str, entry: RunEntry, node: str | None, page: dict[str, ObjectInfo]
 ) -> tuple[Head, PackReader | None] | None:
-    try:
-        tail = read_tail(storage, key, size)
-    except NotFoundError:
-        return None
-    manifest = Manifest.decode(tail.directory.manifest)
-    if names.short_digest(manifest.id) != entry.id12:
-        raise CorruptionError("a pack lies under a wrong name", code="pack_misplaced", key=key, found=manifest.id)
-    if node is not None and manifest.node != node:
-        return None
-    folder, _, name = key.rpartition("/")
+    """The head behind an entry if it counts, with a reader if its pack says that it may be the one."""
+    # Every version of a rewritten snapshot left a pack: the one written last is most likely the current one.
+    written = sorted((page[key[-32:-24]] for key in entry.packs), key=lambda info: -info.modified_ms)
+    for info in written:
+        try:
+            tail = read_tail(storage, info.key, info.size)
+            manifest = Manifest.decode(tail.directory.manifest)
+        except (NotFoundError, CorruptionError):
+            continue
+        if names.short_digest(manifest.id) == entry.id12:
+            wanted = node is None or manifest.node == node
+            return _with_register(
+                storage, run, entry, manifest.id, _reader(storage, info, tail, page) if wanted else None, info.key
+            )
+    # An older snapshot must not pass for the newest because its packs are damaged: the register has the last word.
+    head = live_heads(storage, run, [entry])[0]
+    return (head, None) if head is not None else None
+
+
+def _reader(storage: Storage, info: ObjectInfo, tail: Tail, page: dict[str, ObjectInfo]) -> PackReader | None:
+    """A reader of what the directory of a pack lists; None when that is too much to read without being asked."""
+    folder, _, name = info.key.rpartition("/")
     others = dict(tail.directory.far)
     for near in tail.directory.near:
-        info = page.get(near.txid8)
-        if info is not None and near.end <= info.size:
-            others[near.ordinal] = PackRef(near.ordinal, folder, info.key[len(folder) + 1 :], info.size, near.start, near.end)
-    main = PackRef(tail.directory.ordinal, folder, name, size, 0, size)
+        known = page.get(near.txid8)
+        if known is not None and near.end <= known.size:
+            others[near.ordinal] = PackRef(near.ordinal, folder, known.key[len(folder) + 1 :], known.size, near.start, near.end)
+    main = PackRef(tail.directory.ordinal, folder, name, info.size, 0, info.size)
     reader = PackReader(storage, {**others, main.ordinal: main})
     if tail.start == 0:
         reader.hold(main.ordinal, 0, tail.data)
+    return reader if reader.needed_bytes <= EAGER_BYTES else None
+
+
+def _with_register(  # noqa: PLR0917 - what is known of the entry, part by part
+    storage: Storage, run: str, entry: RunEntry, id: str, reader: PackReader | None, key: str
+) -> tuple[Head, PackReader | None] | None:
+    """The head of a snapshot if it counts, and a reader that holds its packs if `reader` reads from them."""
     heads: list[Head | None] = []
-    calls: list[Callable[[], None]] = [lambda: heads.append(read_head(storage, manifest.id))]
-    small = reader.needed_bytes <= EAGER_BYTES
-    if small:
-        calls.append(reader.load_packs)
-    parallel(calls)
+    loaded: list[PackReader] = []
+
+    def load(reader: PackReader) -> None:
+        # What the directory names may be damaged or gone; whoever reads the state will be told.
+        with contextlib.suppress(NotFoundError, CorruptionError):
+            reader.load_packs()
+            loaded.append(reader)
+
+    calls: list[Callable[[], None]] = [lambda: heads.append(read_head(storage, id))]
+    parallel(calls if reader is None else [*calls, partial(load, reader)])
     head = heads[0]
     if head is None or not counts(head, run, entry):
         return None
-    register = head.register
-    if register.manifest is None or register.closure[register.manifest.pack].key != key:
-        return None
-    if not small:
+    manifest = head.register.manifest
+    # The pack may be that of an earlier version, or the snapshot may have been rewritten since it was listed.
+    if not loaded or manifest is None or head.register.closure[manifest.pack].key != key:
         return head, None
-    known = PackReader(storage, register.closure)
-    known.take(reader)
+    known = PackReader(storage, head.register.closure)
+    known.take(loaded[0])
     return replace(head, proven=True), known

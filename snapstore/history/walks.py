@@ -124,8 +124,10 @@ def counts(head: Head, run: str, entry: RunEntry) -> bool:
     register = head.register
     if register.deleted or register.run != run or register.manifest is None:
         return False
+    # Its main pack need not be among those of the listing: it may have been rewritten since. But a create whose pack never
+    # arrived has no pack at all, at most the edges to further parents.
     main = register.closure[register.manifest.pack]
-    return register.created_at == entry.created_ms and (main.key in entry.packs or main.key in entry.empties)
+    return register.created_at == entry.created_ms and (bool(entry.packs) or main.key in entry.empties)
 
 
 def run_heads(storage: Storage, run: str, limit: int | None = None) -> Iterator[Head]:
