@@ -1,4 +1,4 @@
-"""Threads share one archive.
+"""Threads share one archive, and read what others are just writing.
 
 Goal: an `Archive` may be used from any number of threads: saves that stand on the same parent do not disturb each other,
 counters lose nothing, and what is read meanwhile is always whole.
@@ -10,11 +10,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
+
+import pytest
 
 from snapstore.opening import open_on
 from snapstore.snapshot import SnapshotDraft
+from snapstore.storage.protocol import Storage
+from snapstore.testing.faults import Call, FaultyStorage
 from tests.fault.witness import empty, messages, same
+
+T = TypeVar("T")
 
 THREADS = 8
 
@@ -103,6 +109,42 @@ def test_readers_of_one_snapshot_see_the_same() -> None:
         assert same(snapshot.state(), state)
 
     together(work)
+
+
+@pytest.mark.parametrize("verb", ["list", "get_ranges", "get"])
+@pytest.mark.parametrize("size", [1, 400])
+def test_walks_find_a_snapshot_that_is_rewritten_under_their_hands(verb: str, size: int) -> None:
+    """Between the listing, the pack and the register another process may have been: that must not hide the snapshot."""
+    for walk in ("latest", "log", "leaves", "list"):
+        storage = empty()
+        writer = open_on(storage)
+        writer.save({"old": 1}, run="r", id="a")
+        writer.save({"n": 0}, run="r", id="x", parent="a")
+        between = Between(storage, verb, lambda: writer.save({"n": 1, "log": messages(size)}, run="r", id="x"))  # noqa: B023
+        reader = open_on(between)
+        between.ready = True
+        found: Any = [*reader.list(run="r")] if walk == "list" else getattr(reader, walk)("r")
+        newest = found if walk == "latest" else found[0]
+        assert newest is not None
+        assert newest.id == "x"
+        if walk != "list":
+            assert newest.state() in ({"n": 0}, {"n": 1, "log": messages(size)})
+
+
+class Between(FaultyStorage):
+    """Lets somebody else write after each call of a verb."""
+
+    def __init__(self, inner: Storage, verb: str, write: Callable[[], object]) -> None:
+        super().__init__(inner)
+        self.ready = False
+        self._verb = verb
+        self._write = write
+
+    def around(self, call: Call, picked: bool, perform: Callable[[], T]) -> T:
+        result = perform()
+        if self.ready and call.verb == self._verb:
+            self._write()
+        return result
 
 
 def test_what_is_read_while_it_is_written_is_one_version_or_the_other() -> None:

@@ -292,6 +292,12 @@ class ArchiveMachine(RuleBasedStateMachine):
                 assert same(latest.state(), mine[latest.id].state)
             for snapshot in log:
                 self.check_fields(snapshot, snapshot.id)
+            for node in ("plan", "act"):
+                by_node = archive.latest(run, node=node)
+                of_node = [id for id in newest if mine[id].node == node]
+                assert (by_node is None) == (not of_node)
+                if by_node is not None:
+                    assert mine[by_node.id].created_at == mine[of_node[0]].created_at
 
     def leaves(self, run: str) -> set[str]:
         """The live snapshots of a run that nothing live continues; a history goes on through what is not live any more."""
@@ -406,7 +412,7 @@ def profile(examples: int, steps: int) -> settings:
 
 
 def test_an_archive_in_memory_behaves_like_a_dict() -> None:
-    run_state_machine_as_test(ArchiveMachine, settings=profile(12, 30))
+    run_state_machine_as_test(ArchiveMachine, settings=profile(20, 30))
 
 
 def test_an_archive_in_a_folder_behaves_like_a_dict() -> None:
