@@ -6,28 +6,23 @@ An `Archive` is safe to share between threads and needs no closing, though `clos
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from snapstore import clock
-from snapstore.errors import ConflictError, InvalidInputError, NotFoundError, ReadOnlyError
+from snapstore.errors import InvalidInputError, ReadOnlyError
 from snapstore.format import names
 from snapstore.format.config_document import ArchiveConfig
-from snapstore.format.limits import PARENTS_LIMIT, STATUS_LIMIT_BYTES
-from snapstore.format.metadata import metadata_from_text, metadata_to_text
 from snapstore.history import walks
-from snapstore.history.commit import Committer, Description
 from snapstore.history.diff import Change, compare
-from snapstore.history.heads import EAGER_BYTES, Head, HeadCache, Reading, read_head, tree_of, wait_for_pack
+from snapstore.history.heads import read_head, wait_for_pack
 from snapstore.history.latest import latest_of_run
-from snapstore.history.swaps import until_swapped
 from snapstore.listing import Filter, Moment, Position, milliseconds, rows
 from snapstore.run import Run
 from snapstore.snapshot import Snapshot, SnapshotDraft, SnapshotInfo
-from snapstore.storage.parallel import parallel
 from snapstore.storage.protocol import Storage
+from snapstore.writer import Parent, Writer, snapshot_not_found
 
 __all__ = ["Archive"]
 
@@ -35,8 +30,6 @@ T = TypeVar("T")
 
 DEFAULT_GRAPH = "default"
 """The graph of a save that names none."""
-
-Parent = str | Snapshot | SnapshotInfo
 
 
 class Archive:
@@ -54,8 +47,7 @@ class Archive:
         self.url = storage.url
         self.id = config.id
         self.read_only = read_only
-        self._heads = HeadCache()
-        self._committer = Committer(storage, self._heads)
+        self._writer = Writer(storage)
 
     def __repr__(self) -> str:
         return f"<Archive {self.url}>"
@@ -83,6 +75,7 @@ class Archive:
         id: str | None = None,
         status: str = "completed",
         metadata: Mapping[str, Any] | None = None,
+        overwrite: bool = True,
     ) -> Snapshot:
         """Store a state as a snapshot.
 
@@ -97,33 +90,23 @@ class Archive:
                 the history; the last writer wins.
             status: free text.
             metadata: a small JSON object, at most 8 KiB, shown in lists.
+            overwrite: whether an existing snapshot may be replaced. Of any number of writers who say False with the same
+                id, exactly one succeeds.
 
         Returns:
             The snapshot, once it is durable.
 
         Raises:
+            ConflictError: `already_exists`, only without `overwrite`.
             InvalidInputError: the state, an id or the metadata cannot be stored; nothing was written.
             NotFoundError: a parent does not exist.
             StorageError: the storage failed; the snapshot may or may not be there, saving again with its id is safe.
         """
         self._check_writable()
-        what = self._description(id, run, graph, node, status, metadata, self._parents(parent))
-        if id is None:
-            return self._snapshot(self._committer.create(what, state))
-        return self._snapshot(self._save_over(what, state))
-
-    def _save_over(self, what: Description, state: Any) -> Head:
-        known = self._heads.get(what.id)
-        if known is None:
-            try:
-                return self._committer.create(what, state)
-            except ConflictError:
-                known = self._heads.get(what.id)  # read by the refused create
-
-        def attempt(head: Head | None) -> Head:
-            return self._committer.create(what, state) if head is None else self._committer.overwrite(head, what, state)
-
-        return self._until_swapped(what.id, known, attempt)
+        writer = self._writer
+        what = writer.description(id, run, graph, node, status, metadata, writer.parents(parent))
+        head = writer.create(what, state) if id is None else writer.save(what, state, overwrite=overwrite)
+        return writer.snapshot(head)
 
     def update(
         self,
@@ -155,39 +138,8 @@ class Archive:
         self._check_writable()
         names.name_bytes(id, "snapshot id")
 
-        def attempt(head: Head | None) -> Head | None:
-            live = head if head is not None and not head.register.deleted else None
-            reading = Reading(self.storage, live) if live is not None else None
-            try:
-                changed = mutator(SnapshotDraft.lazy(reading.head().register, reading.state) if reading is not None else None)
-            except NotFoundError:
-                if reading is None or not reading.missing:
-                    raise
-                # Its create never finished, so there is no such snapshot.
-                reading, changed = None, mutator(None)
-            if changed is None:
-                return None
-            if reading is None:
-                what = self._description(
-                    id, run or id, graph, changed.node, changed.status, changed.metadata, self._parents(parent)
-                )
-                if head is None:
-                    return self._committer.create(what, changed.state)
-                return self._committer.overwrite(head, what, changed.state)
-            return self._apply(reading.head(), changed)
-
-        head = self._until_swapped(id, self._heads.get(id), attempt, check_skip=True)
-        return self._snapshot(head) if head is not None else None
-
-    def _apply(self, live: Head, draft: SnapshotDraft) -> Head:
-        old = live.register
-        metadata = metadata_to_text(draft.metadata)
-        _check_words(draft.node, draft.status)
-        touched, state = draft.state_if_touched()
-        if not touched:
-            return self._committer.touch(live, node=draft.node, status=draft.status, metadata=metadata)
-        what = Description(old.id, old.run, old.graph, draft.node, draft.status, metadata)
-        return self._committer.overwrite(live, what, state)
+        head = self._writer.update(id, mutator, run or id, graph, parent)
+        return self._writer.snapshot(head) if head is not None else None
 
     def fork(
         self,
@@ -195,6 +147,7 @@ class Archive:
         run: str | None = None,
         patch: Mapping[Any, Any] | Callable[[Any], Any] | None = None,
         *,
+        graph: str | None = None,
         new_id: str | None = None,
         node: str | None = None,
         status: str | None = None,
@@ -207,53 +160,31 @@ class Archive:
             run: the new run; drawn when None.
             patch: what differs in the new state: a dict whose pairs replace those of the state, or a function from
                 the state to the new state.
+            graph: as in `save`; the source's when None.
             new_id: the new snapshot's id; drawn when None. As in `save`, an existing id gets this as its new content.
             node: as in `save`; the source's when None.
             status: as in `save`; the source's when None.
             metadata: as in `save`; the source's when None.
         """
         self._check_writable()
-        source = self._committer.refresh(id)  # not a kept one: a fork begins at what the snapshot is now
-        if source is None or source.register.deleted:
-            raise _not_found(id)
-        old = source.register
-        what = self._description(
-            new_id,
-            run or clock.random_hex(),
-            old.graph,
-            old.node if node is None else node,
-            old.status if status is None else status,
-            metadata_from_text(old.metadata) if metadata is None else metadata,
-            (source,),
+        head = self._writer.fork(
+            id,
+            run=run or clock.random_hex(),
+            graph=graph,
+            patch=patch,
+            new_id=new_id,
+            node=node,
+            status=status,
+            metadata=metadata,
         )
-        if patch is None:
-            try:
-                return self._snapshot(self._committer.fork(what, source))
-            except ConflictError as error:
-                if error.code not in {"closure_full", "already_exists"}:
-                    raise
-        reading = Reading(self.storage, source)
-        state = reading.state()
-        self._heads.put(reading.head())
-        what = what.continuing([reading.head()])
-        if callable(patch):
-            state = patch(state)
-        elif patch is not None:
-            if not isinstance(state, dict):
-                raise InvalidInputError("a patch needs a state that is a dict", code="patch_needs_dict")
-            state = {**state, **patch}
-        return self._snapshot(self._save_over(what, state))
+        return self._writer.snapshot(head)
 
     def delete(self, id: str) -> None:
         """Delete a snapshot; silent when it is absent. Its children keep everything; gc frees the space."""
         self._check_writable()
         names.register_key(id)
 
-        def attempt(head: Head | None) -> None:
-            if head is not None and not head.register.deleted:
-                self._committer.bury(head)
-
-        self._until_swapped(id, self._committer.refresh(id), attempt)
+        self._writer.delete(id)
 
     def run(self, run: str, graph: str = DEFAULT_GRAPH) -> Run:
         """A handle that appends to one run."""
@@ -268,7 +199,7 @@ class Archive:
             head = read_head(self.storage, id)
             if head is None or head.register.deleted:
                 return None
-            found = self._opened(head)
+            found = self._writer.opened(head)
             if found is not None:
                 return found
             if not wait_for_pack(attempt):
@@ -283,7 +214,7 @@ class Archive:
         """
         found = self.get(id)
         if found is None:
-            raise _not_found(id)
+            raise snapshot_not_found(id)
         return found
 
     def __contains__(self, id: object) -> bool:
@@ -295,7 +226,7 @@ class Archive:
         if found is None:
             return None
         head, reader = found
-        snapshot = self._snapshot(head)
+        snapshot = self._writer.snapshot(head)
         if reader is not None:
             snapshot.tree.reader.take(reader)
         return snapshot
@@ -303,13 +234,13 @@ class Archive:
     def leaves(self, run: str) -> list[Snapshot]:
         """Every snapshot of a run that none continues, newest first."""
         heads = walks.leaf_heads(self.storage, run)
-        return [self._snapshot(head) for head in sorted(heads, key=lambda head: -head.register.created_at)]
+        return [self._writer.snapshot(head) for head in sorted(heads, key=lambda head: -head.register.created_at)]
 
     def log(self, run: str, limit: int | None = None) -> list[Snapshot]:
         """The snapshots of a run, newest first."""
         if limit == 0:
             return []
-        return [self._snapshot(head) for head in walks.run_heads(self.storage, run, limit)]
+        return [self._writer.snapshot(head) for head in walks.run_heads(self.storage, run, limit)]
 
     def list(  # noqa: PLR0917 - the order is that of the documented API
         self,
@@ -333,7 +264,7 @@ class Archive:
             before: a row or id to continue after, for paging.
         """
         chosen = Filter(graph, run, status, milliseconds(since), milliseconds(until), self._position(before))
-        return islice(rows(self.storage, chosen, limit), limit)
+        return islice(rows(self.storage, self._writer.heads.rows, chosen, limit), limit)
 
     def diff(self, a: str | Snapshot, b: str | Snapshot) -> Iterator[Change]:
         """The changes from the state of `a` to the state of `b`; reads only what differs."""
@@ -368,95 +299,12 @@ class Archive:
 
     # Inside -------------------------------------------------------------------------------------------------
 
-    def _snapshot(self, head: Head) -> Snapshot:
-        return Snapshot(head.register, tree_of(self.storage, head.register))
-
-    def _opened(self, head: Head) -> Snapshot | None:
-        """A snapshot from its register; None when its save never finished."""
-        register = head.register
-        snapshot = self._snapshot(head)
-        reader = snapshot.tree.reader
-        kept = self._heads.get(register.id)
-        proven = kept is not None and kept.proven and kept.has_content_of(register)
-        # Only creates write register and pack at once, and a heartbeat may follow without a look at the pack.
-        if proven or reader.needed_bytes > EAGER_BYTES:
-            return snapshot
-        try:
-            reader.load_packs()
-        except NotFoundError:
-            for version in register.prevs:
-                earlier = Snapshot(register, tree_of(self.storage, version), version)
-                try:
-                    earlier.tree.reader.load_packs()
-                except NotFoundError:
-                    continue
-                return earlier
-            return None
-        return snapshot
-
-    def _head(self, id: str) -> Head | None:
-        """A live head: the kept one, else read."""
-        head = self._heads.get(id) or self._committer.refresh(id)
-        return head if head is not None and not head.register.deleted else None
-
-    def _required_head(self, id: str) -> Head:
-        head = self._head(id)
-        if head is None:
-            raise _not_found(id)
-        return head
-
-    def _parents(self, parent: Parent | Sequence[Parent] | None) -> tuple[Head, ...]:
-        if parent is None:
-            return ()
-        several = [parent] if isinstance(parent, (str, Snapshot, SnapshotInfo)) else list(parent)
-        ids = dict.fromkeys(one if isinstance(one, str) else one.id for one in several)
-        if len(ids) > PARENTS_LIMIT:
-            raise InvalidInputError("a snapshot has too many parents", code="too_many_parents", limit=PARENTS_LIMIT)
-        return tuple(parallel([partial(self._required_head, one) for one in ids]))
-
-    def _description(  # noqa: PLR0917 - one place for what every save says
-        self,
-        id: str | None,
-        run: str,
-        graph: str,
-        node: str | None,
-        status: str,
-        metadata: Mapping[str, Any] | None,
-        parents: tuple[Head, ...],
-    ) -> Description:
-        id = clock.random_hex() if id is None else id
-        names.name_bytes(id, "snapshot id")
-        names.name_bytes(run, "run")
-        names.name_bytes(graph, "graph")
-        _check_words(node, status)
-        if any(head.register.id == id for head in parents):
-            raise InvalidInputError("a snapshot cannot be its own parent", code="own_parent", id=id)
-        return Description(id, run, graph, node, status, metadata_to_text(metadata)).continuing(parents)
-
-    def _until_swapped(self, id: str, head: Head | None, attempt: Callable[[Head | None], T], *, check_skip: bool = False) -> T:
-        return until_swapped(lambda: self._committer.refresh(id), head, attempt, check_skip=check_skip)
-
     def _position(self, before: str | SnapshotInfo | None) -> Position | None:
         if isinstance(before, str):
-            register = self._required_head(before).register
+            register = self._writer.required_head(before).register
             return -register.created_at, register.id
         return (-(milliseconds(before.created_at) or 0), before.id) if before is not None else None
 
     def _check_writable(self) -> None:
         if self.read_only:
             raise ReadOnlyError("the archive is open for reading only", code="read_only", url=self.url)
-
-
-def _not_found(id: str) -> NotFoundError:
-    return NotFoundError("no such snapshot", code="snapshot_not_found", hint="`snapstore list` shows what there is", id=id)
-
-
-def _check_words(node: str | None, status: str) -> None:
-    if node is not None and node != "":
-        names.name_bytes(node, "node")
-    try:
-        size_bytes = len(status.encode())
-    except (AttributeError, UnicodeEncodeError):
-        size_bytes = STATUS_LIMIT_BYTES + 1
-    if size_bytes > STATUS_LIMIT_BYTES:
-        raise InvalidInputError("a status is a short text", code="invalid_status", limit_bytes=STATUS_LIMIT_BYTES)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from snapstore.errors import InvalidInputError
 from snapstore.format.register import Register
 from snapstore.history import walks
+from snapstore.history.rows import RowCache
 from snapstore.snapshot import SnapshotInfo
 from snapstore.storage.protocol import Storage
 
@@ -51,14 +52,17 @@ class Filter:
         )
 
 
-def rows(storage: Storage, chosen: Filter, limit: int | None) -> Iterator[SnapshotInfo]:
+def rows(storage: Storage, kept: RowCache, chosen: Filter, limit: int | None) -> Iterator[SnapshotInfo]:
     """The wanted rows, newest first by creation; `limit` is only how many the caller is going to take."""
-    by_run = chosen.run is not None
-    for head in walks.run_heads(storage, chosen.run or "") if by_run else walks.graph_heads(storage, chosen.graph, limit):
-        if chosen.since is not None and head.register.created_at < chosen.since:
+    if chosen.run is not None:
+        registers = (head.register for head in walks.run_heads(storage, chosen.run))
+    else:
+        registers = walks.graph_rows(storage, kept, chosen.graph, limit)
+    for register in registers:
+        if chosen.since is not None and register.created_at < chosen.since:
             return
-        if chosen.wants(head.register):
-            yield SnapshotInfo.of(head.register)
+        if chosen.wants(register):
+            yield SnapshotInfo.of(register)
 
 
 def milliseconds(moment: Moment | None) -> int | None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from snapstore.digest import digest_hex
@@ -285,6 +286,7 @@ class ChangeName:
         return f"{SNAPSHOTS_PREFIX}{self.encoded_id[1:3]}/{self.encoded_id}"
 
 
+@lru_cache(maxsize=16_384)  # lists read the same names again and again; 4 MB at most
 def _decoded(encoded: str) -> tuple[bool, str | None]:
     try:
         return True, decode_name(encoded)

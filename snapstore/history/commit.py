@@ -30,11 +30,17 @@ from snapstore.packs.uploads import Uploads
 from snapstore.storage.parallel import parallel
 from snapstore.storage.protocol import Storage
 
-__all__ = ["Committer", "Description"]
+__all__ = ["TAKEOVER_S", "Committer", "Description"]
 
 BIG_PACK_BYTES = 8 * 1024 * 1024
 """Packs counted as full when the size of further packs is chosen."""
 
+TAKEOVER_S = 5.0
+"""How long a register without its pack is left alone by a writer who would decide as if it did not exist."""
+
+UNDOUBTED_S = 2.0
+"""A create that took longer looks whether it was taken for abandoned before it counts: less than TAKEOVER_S, which began
+after its register was there, so no two clocks are compared."""
 
 BORROWED_BYTES = 256 * 1024
 """A snapshot without parents shares what an unrelated one stores only if it is worth one more object to restore from."""
@@ -206,8 +212,23 @@ class Committer:
             partial(self._storage.put, names.change_key(what.graph, created_ms, txid, what.id), b""),
             *(partial(self._storage.put, edge, b"") for edge in _edges(what, created_ms)),
         ]
+        started_s = clock.monotonic_s()
         tokens = parallel(writes)
+        if clock.monotonic_s() - started_s > UNDOUBTED_S:
+            self._check_not_taken_over(register)
         return self._heads.put(Head(register, tokens[1], content.entry, proven=True, parents=what.parents))
+
+    def _check_not_taken_over(self, mine: Register) -> None:
+        """Make sure that a slow create counts: others may have found its register without its pack.
+
+        Raises:
+            ConflictError: `already_exists`: another snapshot has the id now.
+        """
+        found = read_head(self._storage, mine.id)
+        if found is None or not found.register.landed(mine.txid) or found.register.created_at != mine.created_at:
+            if found is not None:
+                self._heads.put(found)
+            raise ConflictError("another writer has taken the id", code="already_exists", id=mine.id)
 
     def _create_register(self, key: str, body: bytes, txid: str) -> str:
         try:

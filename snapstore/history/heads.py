@@ -19,6 +19,7 @@ from snapstore.format.manifest import Manifest, ParentRef
 from snapstore.format.node import LEAF, TREE, Entry
 from snapstore.format.pack import Directory, decompress_frame
 from snapstore.format.register import PreviousVersion, Register, RootRef
+from snapstore.history.rows import RowCache
 from snapstore.history.tree import EAGER_BYTES, Tree
 from snapstore.packs.reader import PackReader
 from snapstore.storage.protocol import Storage
@@ -72,9 +73,14 @@ class Head:
 
 
 class HeadCache:
-    """The most recently used heads of an archive, by snapshot id."""
+    """The most recently used heads of an archive, by snapshot id.
+
+    Attributes:
+        rows: what lists show of these and many more.
+    """
 
     def __init__(self) -> None:
+        self.rows = RowCache()
         self._heads: OrderedDict[str, Head] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -88,6 +94,7 @@ class HeadCache:
 
     def put(self, head: Head) -> Head:
         """Keep a head and return it."""
+        self.rows.keep(head.register)
         with self._lock:
             self._heads[head.register.id] = head
             self._heads.move_to_end(head.register.id)

@@ -16,11 +16,12 @@ from snapstore.format import names
 from snapstore.format.manifest import Manifest
 from snapstore.format.register import Register
 from snapstore.history.heads import Head, read_head
+from snapstore.history.rows import RowCache
 from snapstore.packs.reader import read_tail
 from snapstore.storage.parallel import parallel
 from snapstore.storage.protocol import ObjectInfo, Storage
 
-__all__ = ["RunEntry", "counts", "entries_of", "graph_heads", "leaf_heads", "live_heads", "run_entries", "run_heads"]
+__all__ = ["RunEntry", "counts", "entries_of", "graph_rows", "leaf_heads", "live_heads", "run_entries", "run_heads"]
 
 PAGE = 64
 """Snapshots looked up at the same time."""
@@ -173,34 +174,38 @@ def leaf_heads(storage: Storage, run: str) -> list[Head]:
             return [head for head in map(heads.get, leaves) if head is not None]
 
 
-def graph_heads(storage: Storage, graph: str | None, at_least: int | None = None) -> Iterator[Head]:
-    """The snapshots of a graph (or of all) from the change markers, newest first by creation.
+def graph_rows(storage: Storage, kept: RowCache, graph: str | None, at_least: int | None = None) -> Iterator[Register]:
+    """The rows of a graph (or of all) from the change markers, newest first by creation.
 
     Args:
         storage: the archive's storage.
+        kept: rows that need not be read again.
         graph: None for every graph.
         at_least: how many rows the caller wants; the walk stops as soon as no newer one can follow.
     """
     if graph is None:
-        keys = sorted({change.register_key for change in _changes(storage, names.CHANGES_PREFIX)})
-        yield from _newest_first(_heads(storage, keys))
+        newest: dict[str, names.ChangeName] = {}
+        for change in _changes(storage, names.CHANGES_PREFIX):
+            known = newest.setdefault(change.encoded_id, change)
+            if change.changed_ms > known.changed_ms:
+                newest[change.encoded_id] = change
+        yield from _newest_first(_rows(storage, kept, list(newest.values())))
         return
     seen: set[str] = set()
-    ready: list[Head] = []
-    batch: list[str] = []
+    ready: list[Register] = []
+    batch: list[names.ChangeName] = []
     for change in _changes(storage, names.graph_prefix(graph)):
-        key = change.register_key
-        if key in seen:
+        if change.encoded_id in seen:
             continue
         if at_least is not None and len(batch) >= max(16, min(PAGE * 4, at_least)):
-            ready += _of_graph(_heads(storage, batch), graph)
+            ready += _of_graph(_rows(storage, kept, batch), graph)
             # Every snapshot has a marker no older than itself, so what comes from here on was created no later than this.
-            yield from _newest_first([head for head in ready if head.register.created_at > change.changed_ms])
-            ready = [head for head in ready if head.register.created_at <= change.changed_ms]
+            yield from _newest_first([row for row in ready if row.created_at > change.changed_ms])
+            ready = [row for row in ready if row.created_at <= change.changed_ms]
             batch = []
-        seen.add(key)
-        batch.append(key)
-    ready += _of_graph(_heads(storage, batch), graph)
+        seen.add(change.encoded_id)
+        batch.append(change)
+    ready += _of_graph(_rows(storage, kept, batch), graph)
     yield from _newest_first(ready)
 
 
@@ -211,24 +216,29 @@ def _changes(storage: Storage, prefix: str) -> Iterator[names.ChangeName]:
             yield change
 
 
-def _heads(storage: Storage, keys: list[str]) -> list[Head]:
-    def read(key: str) -> Head | None:
+def _rows(storage: Storage, kept: RowCache, changes: list[names.ChangeName]) -> list[Register]:
+    """The registers that the newest change of each snapshot names; one that is not there counts as none."""
+
+    def read(change: names.ChangeName) -> Register | None:
+        key = change.register_key
         try:
-            stored = storage.get(key)
+            register = Register.decode(storage.get(key).data)
         except NotFoundError:
             return None
-        register = Register.decode(stored.data)
         if names.register_key(register.id) != key:
             raise CorruptionError("a register lies under a wrong name", code="register_misplaced", key=key, found=register.id)
-        return Head(register, stored.version)
+        kept.keep(register)
+        return register
 
-    return [head for head in parallel([partial(read, key) for key in keys]) if head is not None]
+    known = [kept.find(change.snapshot_id, change.txid) if change.snapshot_id is not None else None for change in changes]
+    missing = [partial(read, change) for change, row in zip(changes, known, strict=True) if row is None]
+    found = [row for row in parallel(missing) if row is not None]
+    return [row for row in known if row is not None] + found
 
 
-def _of_graph(heads: list[Head], graph: str) -> list[Head]:
-    return [head for head in heads if head.register.graph == graph]
+def _of_graph(rows: list[Register], graph: str) -> list[Register]:
+    return [row for row in rows if row.graph == graph]
 
 
-def _newest_first(heads: list[Head]) -> list[Head]:
-    live = [head for head in heads if not head.register.deleted]
-    return sorted(live, key=lambda head: (-head.register.created_at, head.register.id))
+def _newest_first(rows: list[Register]) -> list[Register]:
+    return sorted((row for row in rows if not row.deleted), key=lambda row: (-row.created_at, row.id))

@@ -35,6 +35,13 @@ def test_a_fork_begins_a_new_run_with_the_same_state(world: World) -> None:
     assert [one.id for one in world.cold().leaves("r")] == ["s"]  # the source's run goes on as if nothing had happened
 
 
+def test_a_fork_may_belong_to_another_graph(world: World) -> None:
+    source = world.archive.save({"n": 1}, run="r", graph="g")
+    fork = world.archive.fork(source.id, run="s", graph="h", new_id="y")
+    assert (fork.graph, fork.parents) == ("h", (source.id,))
+    assert [row.id for row in world.cold().list(graph="h")] == ["y"]
+
+
 def test_what_differs_can_be_said(world: World) -> None:
     world.archive.save({"a": 1}, run="r", id="s", metadata={"m": 1})
     fork = world.archive.fork("s", "other", new_id="f", node="retry", status="running", metadata={"why": "test"})

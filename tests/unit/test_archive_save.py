@@ -14,7 +14,7 @@ import pytest
 
 from snapstore import clock
 from snapstore.archive import Archive
-from snapstore.errors import InvalidInputError, NotFoundError, ReadOnlyError
+from snapstore.errors import ConflictError, InvalidInputError, NotFoundError, ReadOnlyError
 from snapstore.opening import open_on
 from snapstore.storage.wrapper import ReadOnlyStorage
 from tests.unit.archives import World, conversation
@@ -28,6 +28,25 @@ def world() -> World:
 @pytest.fixture
 def archive(world: World) -> Archive:
     return world.archive
+
+
+# Creating only --------------------------------------------------------------------------------------------------------
+
+
+def test_without_overwrite_exactly_one_of_two_writers_succeeds(world: World) -> None:
+    world.archive.save({"by": "first"}, run="r", id="x", overwrite=False)
+    for rival in (world.archive, world.cold()):
+        with pytest.raises(ConflictError) as caught:
+            rival.save({"by": "second"}, run="r", id="x", overwrite=False)
+        assert caught.value.code == "already_exists"
+    assert world.cold()["x"].state() == {"by": "first"}
+
+
+def test_what_was_deleted_can_be_created_again(world: World) -> None:
+    world.archive.save({"n": 1}, run="r", id="x", overwrite=False)
+    world.cold().delete("x")
+    world.archive.save({"n": 2}, run="r", id="x", overwrite=False)
+    assert world.cold()["x"].state() == {"n": 2}
 
 
 # Ids and names --------------------------------------------------------------------------------------------------------

@@ -326,8 +326,24 @@ def test_a_graph_whose_snapshots_change_status_lists_as_quickly(world: World) ->
     for n in range(80):
         world.archive.save({"n": n}, run="r", graph="g", id=f"s{n}", status="running")
         world.archive.update(f"s{n}", finished)
-    usage = world.cost(lambda: list(world.archive.list("g", limit=50)))
+    archive = world.cold()
+    usage = world.cost(lambda: list(archive.list("g", limit=50)))
     assert spent(usage) == ({"list": 1, "get": 50}, 2)
+
+
+def test_a_list_reads_only_what_changed_since_this_process_read_or_wrote_it(world: World) -> None:
+    """A dashboard asks every few seconds: its cost must follow the changes."""
+    for n in range(80):
+        world.archive.save({"n": n}, run="r", graph="g", id=f"s{n}", status="running")
+    archive = world.cold()
+    assert spent(world.cost(lambda: list(world.archive.list("g")))) == ({"list": 1}, 1)
+    assert spent(world.cost(lambda: list(archive.list("g")))) == ({"list": 1, "get": 80}, 2)
+    world.archive.update("s3", finished)
+    world.archive.delete("s4")
+    rows: list[Any] = []
+    usage = world.cost(lambda: rows.extend(archive.list("g")))
+    assert spent(usage) == ({"list": 1, "get": 2}, 2)
+    assert (len(rows), {row.id for row in rows if row.status == "done"}) == (79, {"s3"})
 
 
 def test_a_run_lists_in_three_round_trips(world: World) -> None:

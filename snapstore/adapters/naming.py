@@ -1,0 +1,54 @@
+"""What every adapter shares: where its snapshots live, what they are called, and how async callers wait for them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+from urllib.parse import quote, unquote
+
+from snapstore.archive import Archive
+from snapstore.errors import InvalidInputError
+from snapstore.opening import open_on
+
+__all__ = ["home", "joined", "parts_of", "threaded"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def home(archive: Archive, namespace: str | None) -> Archive:
+    """The archive itself, or the isolated one below it, made when there is none yet.
+
+    Args:
+        archive: an open archive.
+        namespace: any text; None for the archive itself.
+    """
+    if namespace is None:
+        return archive
+    return open_on(archive.storage, create=not archive.read_only, namespace=namespace)
+
+
+def joined(system: str, *parts: str) -> str:
+    """One name for several ids: `joined("cjm", "signup", "s/1")` is `cjm:signup/s%2F1`. No two tuples share a name.
+
+    Raises:
+        InvalidInputError: an id is no text, or holds half a surrogate pair.
+    """
+    try:
+        return f"{system}:" + "/".join(quote(part, safe="") for part in parts)
+    except (TypeError, UnicodeEncodeError) as error:
+        raise InvalidInputError("an id must be text that UTF-8 can hold", code="invalid_name", hint=str(error)) from error
+
+
+def parts_of(name: str, system: str) -> tuple[str, ...] | None:
+    """The ids that `joined` was given; None when the name is another system's."""
+    own, colon, rest = name.partition(":")
+    if own != system or not colon:
+        return None
+    return tuple(unquote(part) for part in rest.split("/"))
+
+
+async def threaded(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a synchronous operation in a thread; cancelling the wait lets the operation finish, so nothing is half-written."""
+    return await asyncio.to_thread(function, *args, **kwargs)
