@@ -4,6 +4,7 @@
     python3 scripts/test.py                     ruff, mypy, import contracts, then every ordinary test
     python3 scripts/test.py --fast              ruff, then the tests that start no server and no process
     python3 scripts/test.py --slow              the slow tests only
+    python3 scripts/test.py --engines           those that read an archive with Spark, Ray and Daft (1.5 GB to install)
     python3 scripts/test.py --s3 ministack      those contract and end-to-end tests that use an S3 server, on that one
     python3 scripts/test.py tests/unit -k node  anything that pytest understands
 
@@ -35,6 +36,8 @@ MAX_WORKERS = 4
 FAST_TESTS = ["tests/test_tidy.py", "tests/unit", "tests/format"]
 SERVER_TESTS = ["tests/contract", "tests/e2e"]
 
+ENGINE_TESTS = ["tests/e2e"]
+
 # pytest's exit code when nothing was collected.
 NOTHING_COLLECTED = 5
 
@@ -46,6 +49,9 @@ def main() -> int:
     """Parse the command line, run what it asks for, and return the exit code."""
     environment.require_python()
     arguments, pytest_arguments = parsed()
+    if arguments.engines:
+        python = environment.make("engines", extras="test-engines")
+        return pytest(python, ["-m", "engines", *pytest_arguments], folders(ENGINE_TESTS), {}, workers=0)
     python = environment.make("test", extras="test")
     if arguments.s3:
         with s3_server(python, arguments.s3) as server:
@@ -69,6 +75,7 @@ def parsed() -> tuple[argparse.Namespace, list[str]]:
     )
     parser.add_argument("--fast", action="store_true", help="only what needs no server and no process")
     parser.add_argument("--slow", action="store_true", help="only the tests marked slow")
+    parser.add_argument("--engines", action="store_true", help="only the tests of Spark, Ray and Daft")
     parser.add_argument("--s3", metavar="KIND", help="contract and end-to-end tests on a server of scripts/s3_server.py")
     parser.add_argument("--no-checks", action="store_true", help="tests only, no ruff, mypy and import contracts")
     return parser.parse_known_args()

@@ -242,9 +242,10 @@ class Committer:
 
     def _swap(self, head: Head, register: Register, *, marker: bool, root: Entry | None) -> Head:
         calls: list[Callable[[], str]] = [lambda: self._swap_register(head, register)]
-        if marker:
-            key = names.change_key(register.graph, register.updated_at, register.txid, register.id)
-            calls.append(lambda: self._storage.put(key, b""))
+        # Who lists the graph that a snapshot has left has to learn of it as well.
+        for graph in dict.fromkeys((register.graph, head.register.graph)) if marker else ():
+            key = names.change_key(graph, register.updated_at, register.txid, register.id)
+            calls.append(partial(self._storage.put, key, b""))
         try:
             token = parallel(calls)[0]
         except ConflictError:

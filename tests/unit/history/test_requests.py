@@ -310,6 +310,16 @@ def test_a_patched_fork_reads_the_state(world: World) -> None:
     assert usage.bytes_written < 3000
 
 
+def test_a_move_into_another_graph_is_told_to_both(world: World) -> None:
+    """Whoever keeps the list of the graph that it left looks only at the changes there."""
+    world.archive.save(TINY, run="r", graph="old", id="x")
+    usage = world.cost(lambda: world.archive.save({"step": 2}, run="r", graph="new", id="x"))
+    assert spent(usage) == ({"put": 3, "put_if": 1}, 2)
+    archive = world.cold()
+    assert [len([*archive.list(graph=graph)]) for graph in ("old", "new")] == [0, 1]
+    assert len([*world.archive.storage.list("changes/old/")]) == 2
+
+
 # Lists ----------------------------------------------------------------------------------------------------------------
 
 
