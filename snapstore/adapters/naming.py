@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
-from urllib.parse import quote, unquote
 
 from snapstore.archive import Archive
 from snapstore.errors import InvalidInputError
@@ -30,14 +29,16 @@ def home(archive: Archive, namespace: str | None) -> Archive:
 
 
 def joined(system: str, *parts: str) -> str:
-    """One name for several ids: `joined("cjm", "signup", "s/1")` is `cjm:signup/s%2F1`. No two tuples share a name.
+    """One name for one or more ids: `joined("cjm", "signup", "s/1")` is `cjm:signup/s%2F1`. No two tuples share a name.
 
     Raises:
         InvalidInputError: an id is no text, or holds half a surrogate pair.
     """
     try:
-        return f"{system}:" + "/".join(quote(part, safe="") for part in parts)
-    except (TypeError, UnicodeEncodeError) as error:
+        for part in parts:
+            part.encode()
+        return f"{system}:" + "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts)
+    except (AttributeError, UnicodeEncodeError) as error:
         raise InvalidInputError("an id must be text that UTF-8 can hold", code="invalid_name", hint=str(error)) from error
 
 
@@ -46,7 +47,7 @@ def parts_of(name: str, system: str) -> tuple[str, ...] | None:
     own, colon, rest = name.partition(":")
     if own != system or not colon:
         return None
-    return tuple(unquote(part) for part in rest.split("/"))
+    return tuple(part.replace("%2F", "/").replace("%25", "%") for part in rest.split("/"))
 
 
 async def threaded(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
