@@ -32,6 +32,7 @@ CASES = {
     "partial": "case_partial:rows",
     "text": "case_value:rows_text",
     "random": "case_value:rows_random",
+    "langgraph": "case_langgraph:rows",
     "long": "case_session:rows_long",
 }
 

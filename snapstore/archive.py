@@ -5,8 +5,8 @@ An `Archive` is safe to share between threads and needs no closing, though `clos
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -18,8 +18,11 @@ from snapstore.history import walks
 from snapstore.history.diff import Change, compare
 from snapstore.history.heads import read_head, wait_for_pack
 from snapstore.history.latest import latest_of_run
-from snapstore.listing import Filter, Moment, Position, milliseconds, rows
+from snapstore.index import AutoFold, Index, QueryResult, RowFilter
+from snapstore.index.table import ArrowTable
+from snapstore.listing import Moment, Position, milliseconds, rows, seconds
 from snapstore.run import Run
+from snapstore.scan.planning import OnError, Progress, Scan, ScanTask, scan
 from snapstore.snapshot import Snapshot, SnapshotDraft, SnapshotInfo
 from snapstore.storage.protocol import Storage
 from snapstore.writer import Parent, Writer, snapshot_not_found
@@ -41,13 +44,17 @@ class Archive:
         id: 32 hex digits, drawn when the archive was created.
     """
 
-    def __init__(self, storage: Storage, config: ArchiveConfig, *, read_only: bool = False) -> None:
+    def __init__(
+        self, storage: Storage, config: ArchiveConfig, *, read_only: bool = False, index_after: int | None = None
+    ) -> None:
         self.storage = storage
         self.config = config
         self.url = storage.url
         self.id = config.id
         self.read_only = read_only
         self._writer = Writer(storage)
+        self._index = Index(storage, self._writer.heads.rows)
+        self._folding = AutoFold(self._index, index_after)
 
     def __repr__(self) -> str:
         return f"<Archive {self.url}>"
@@ -59,7 +66,8 @@ class Archive:
         self.close()
 
     def close(self) -> None:
-        """Free connections and handles."""
+        """Free connections and handles; waits a few seconds for the index if it is just being written."""
+        self._folding.close()
         self.storage.close()
 
     # Writing ------------------------------------------------------------------------------------------------
@@ -106,6 +114,7 @@ class Archive:
         writer = self._writer
         what = writer.description(id, run, graph, node, status, metadata, writer.parents(parent))
         head = writer.create(what, state) if id is None else writer.save(what, state, overwrite=overwrite)
+        self._folding.changed()
         return writer.snapshot(head)
 
     def update(
@@ -139,6 +148,7 @@ class Archive:
         names.name_bytes(id, "snapshot id")
 
         head = self._writer.update(id, mutator, run or id, graph, parent)
+        self._folding.changed(0 if head is None else 1)
         return self._writer.snapshot(head) if head is not None else None
 
     def fork(
@@ -177,6 +187,7 @@ class Archive:
             status=status,
             metadata=metadata,
         )
+        self._folding.changed()
         return self._writer.snapshot(head)
 
     def delete(self, id: str) -> None:
@@ -185,6 +196,7 @@ class Archive:
         names.register_key(id)
 
         self._writer.delete(id)
+        self._folding.changed()
 
     def run(self, run: str, graph: str = DEFAULT_GRAPH) -> Run:
         """A handle that appends to one run."""
@@ -251,8 +263,12 @@ class Archive:
         until: Moment | None = None,
         limit: int | None = None,
         before: str | SnapshotInfo | None = None,
+        *,
+        node: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        max_staleness: datetime.timedelta | float | None = None,
     ) -> Iterator[SnapshotInfo]:
-        """Rows of snapshots, newest first by creation.
+        """Rows of snapshots, newest first by creation, ties by id.
 
         Args:
             graph: only snapshots of this graph.
@@ -262,9 +278,89 @@ class Archive:
             until: created before this moment.
             limit: at most so many rows.
             before: a row or id to continue after, for paging.
+            node: only snapshots that this step produced.
+            metadata: top-level fields that must have these values: text, numbers, booleans or None.
+            max_staleness: leave out what was saved since the index was written, if that is at most so long ago (seconds, or
+                a timedelta): for dashboards over large archives. By default every save acknowledged before shows.
+
+        Raises:
+            MissingExtraError: there is an index, and pyarrow is not installed.
         """
-        chosen = Filter(graph, run, status, milliseconds(since), milliseconds(until), self._position(before))
-        return islice(rows(self.storage, self._writer.heads.rows, chosen, limit), limit)
+        wanted = self._filter(graph, run, status, since, until, before, node=node, metadata=metadata)
+        return rows(self.storage, self.index, wanted, limit, seconds(max_staleness))
+
+    @property
+    def index(self) -> Index:
+        """The searchable index: `refresh`, `compact`, `rebuild`, `status`, `files`; lists use and need no call of these."""
+        return self._index
+
+    def table(self, graph: str | None = None) -> ArrowTable:
+        """Every snapshot (of a graph) as a table that DuckDB, Polars, pandas and pyarrow read as it is.
+
+        Returns:
+            An object with `__arrow_c_stream__`; the columns are those of SPEC.md (Index). Each reading starts anew.
+
+        Raises:
+            MissingExtraError: pyarrow is not installed; when it is read.
+        """
+        return self.index.table(graph)
+
+    def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> QueryResult:
+        """Ask the index in SQL (DuckDB): tables `snapshots` and `edges` (snapshot, parent, ordinal).
+
+        Args:
+            sql: in DuckDB's dialect; `metadata['model']` is a field of the metadata, as text.
+            parameters: for `?` or `$name` in it.
+
+        Returns:
+            An object with `__arrow_c_stream__`, and `rows()` for dicts.
+
+        Raises:
+            InvalidInputError: `query_failed`, with what DuckDB says.
+            MissingExtraError: duckdb or pyarrow is not installed.
+        """
+        return self.index.query(sql, parameters)
+
+    def scan(
+        self,
+        paths: str | Sequence[str] | Mapping[str, str],
+        *,
+        graph: str | None = None,
+        run: str | None = None,
+        where: Mapping[str, Any] | None = None,
+        types: Mapping[str, str] | None = None,
+        on_error: OnError = "raise",
+        progress: Callable[[Progress], object] | None = None,
+    ) -> Scan:
+        """Plan to pull fields out of many states; nothing of a state is read before the plan is iterated.
+
+        Args:
+            paths: such as `"cost"`, `"messages[*].role"`, `"messages[-1].content"`; a dict gives the columns names.
+            graph: only snapshots of this graph.
+            run: only snapshots of this run.
+            where: further arguments of `list`: `status`, `since`, `until`, `limit`, `before`, `node`, `metadata`.
+            types: types by column name (`bool int64 float64 string json binary timestamp datetime`); the others are found
+                out from a sample.
+            on_error: what a value that does not fit its type does: "raise" an error that names it, or become "null".
+            progress: called after every batch and at the end.
+
+        Returns:
+            The plan: `estimate` says what it will cost, iterating it gives Arrow record batches, `tasks` are parts of it
+            that other processes can execute.
+
+        Raises:
+            InvalidInputError: a path or type that is none.
+            MissingExtraError: pyarrow is not installed; when it is read.
+        """
+        try:
+            chosen = self.list(graph, run, **(where or {}))
+        except TypeError as error:
+            raise InvalidInputError(f"where takes the arguments of list: {error}", code="unknown_filter") from error
+        return scan(self.storage, chosen, paths, types=types, on_error=on_error, progress=progress)
+
+    def scan_tasks(self, paths: str | Sequence[str] | Mapping[str, str], **options: Any) -> tuple[ScanTask, ...]:
+        """The parts of a `scan`, to be sent to other processes and read there with `task.read()`."""
+        return self.scan(paths, **options).tasks
 
     def diff(self, a: str | Snapshot, b: str | Snapshot) -> Iterator[Change]:
         """The changes from the state of `a` to the state of `b`; reads only what differs."""
@@ -298,6 +394,22 @@ class Archive:
                 clock.sleep(interval_s)
 
     # Inside -------------------------------------------------------------------------------------------------
+
+    def _filter(  # noqa: PLR0917 - the arguments of list
+        self,
+        graph: str | None,
+        run: str | None,
+        status: str | None,
+        since: Moment | None,
+        until: Moment | None,
+        before: str | SnapshotInfo | None,
+        *,
+        node: str | None,
+        metadata: Mapping[str, Any] | None,
+    ) -> RowFilter:
+        return RowFilter(
+            graph, run, node, status, milliseconds(since), milliseconds(until), self._position(before), metadata or {}
+        )
 
     def _position(self, before: str | SnapshotInfo | None) -> Position | None:
         if isinstance(before, str):

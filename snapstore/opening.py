@@ -13,6 +13,7 @@ from snapstore.config import DEFAULT_TIMEOUT_S
 from snapstore.errors import ConflictError, CorruptionError, NotFoundError, ReadOnlyError, StorageError
 from snapstore.format import names
 from snapstore.format.config_document import ArchiveConfig
+from snapstore.index.auto import DEFAULT_CHANGES
 from snapstore.storage.connect import connect
 from snapstore.storage.parallel import parallel
 from snapstore.storage.prefixed import Prefixed
@@ -33,6 +34,7 @@ def open_archive(
     read_only: bool = False,
     single_writer: bool = False,
     timeout_s: float = DEFAULT_TIMEOUT_S,
+    index_after: int | None = DEFAULT_CHANGES,
 ) -> Archive:
     """Open an archive.
 
@@ -49,6 +51,8 @@ def open_archive(
         single_writer: open a storage that failed the probe, with conditional writes emulated by this process. Only
             one process may then write; two would lose saves.
         timeout_s: how long one storage operation may take in all, in seconds.
+        index_after: how many changes by this process let it write them into the index, in a thread beside the saves; None
+            for never. It takes the extra `index`; without it, or before, lists read the changes themselves.
 
     Raises:
         NotFoundError: there is no archive (`archive_not_found`); the hint says how to make one.
@@ -65,10 +69,17 @@ def open_archive(
         single_writer=single_writer,
         timeout_s=timeout_s,
     )
-    return open_on(storage, create=create, namespace=namespace, single_writer=single_writer)
+    return open_on(storage, create=create, namespace=namespace, single_writer=single_writer, index_after=index_after)
 
 
-def open_on(storage: Storage, *, create: bool = False, namespace: str | None = None, single_writer: bool = False) -> Archive:
+def open_on(
+    storage: Storage,
+    *,
+    create: bool = False,
+    namespace: str | None = None,
+    single_writer: bool = False,
+    index_after: int | None = None,
+) -> Archive:
     """Open an archive on a storage that is connected already; arguments and errors as in `open_archive`."""
     home = storage if namespace is None else Prefixed(storage, names.namespace_prefix(namespace))
     probe_key = names.probe_key(endpoint(storage))
@@ -90,7 +101,7 @@ def open_on(storage: Storage, *, create: bool = False, namespace: str | None = N
         config = _created(home)
     if not read_only:
         config.check_writable()
-    return Archive(home, config, read_only=read_only)
+    return Archive(home, config, read_only=read_only, index_after=None if read_only else index_after)
 
 
 def _make_safe(storage: Storage, key: str, recorded: bytes | None, *, single_writer: bool, must_write: bool) -> bool:

@@ -20,6 +20,7 @@ from snapstore.format.node import LIST, MAP, TREE, Entry, Node
 from snapstore.format.register import PreviousVersion, Register
 from snapstore.history.heads import incomplete
 from snapstore.history.tree import Tree
+from snapstore.index.rows import Row
 
 __all__ = ["ListView", "MapView", "Snapshot", "SnapshotDraft", "SnapshotInfo"]
 
@@ -59,8 +60,8 @@ class SnapshotInfo:
     version: int
 
     @classmethod
-    def of(cls, register: Register, version: PreviousVersion | None = None) -> SnapshotInfo:
-        """The row of a register, or of an earlier version in it."""
+    def of(cls, register: Register | Row, version: PreviousVersion | None = None) -> SnapshotInfo:
+        """The row of a register, or of an earlier version in it; or a row of the index."""
         shown = register if version is None else version
         return cls(
             register.id,

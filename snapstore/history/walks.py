@@ -16,12 +16,11 @@ from snapstore.format import names
 from snapstore.format.manifest import Manifest
 from snapstore.format.register import Register
 from snapstore.history.heads import Head, read_head
-from snapstore.history.rows import RowCache
 from snapstore.packs.reader import read_tail
 from snapstore.storage.parallel import parallel
 from snapstore.storage.protocol import ObjectInfo, Storage
 
-__all__ = ["RunEntry", "counts", "entries_of", "graph_rows", "leaf_heads", "live_heads", "run_entries", "run_heads"]
+__all__ = ["RunEntry", "counts", "entries_of", "leaf_heads", "live_heads", "run_entries", "run_heads", "written_ids"]
 
 PAGE = 64
 """Snapshots looked up at the same time."""
@@ -131,12 +130,24 @@ def counts(head: Head, run: str, entry: RunEntry) -> bool:
     return register.created_at == entry.created_ms and (bool(entry.packs) or main.key in entry.empties)
 
 
-def run_heads(storage: Storage, run: str, limit: int | None = None) -> Iterator[Head]:
-    """The snapshots of a run, newest first."""
+def run_heads(
+    storage: Storage, run: str, limit: int | None = None, *, created_to: int | None = None, at_once: int = PAGE
+) -> Iterator[Head]:
+    """The snapshots of a run, newest first.
+
+    Args:
+        storage: the archive's storage.
+        run: the run.
+        limit: at most so many.
+        created_to: only those created at this time or earlier, milliseconds since 1970; newer ones are not even read.
+        at_once: how many are looked up at the same time.
+    """
     batch: list[RunEntry] = []
     left = limit
-    size = PAGE if limit is None else min(PAGE, limit)
+    size = at_once if limit is None else min(at_once, limit)
     for entry in run_entries(storage, run):
+        if created_to is not None and entry.created_ms > created_to:
+            continue
         batch.append(entry)
         if len(batch) >= size:
             for head in live_heads(storage, run, batch):
@@ -147,6 +158,11 @@ def run_heads(storage: Storage, run: str, limit: int | None = None) -> Iterator[
                         return
             batch = []
     yield from islice((head for head in live_heads(storage, run, batch) if head is not None), left)
+
+
+def written_ids(storage: Storage, run: str) -> set[str]:
+    """Of which snapshots of a run there are packs, by the first 12 hex digits of the digests of their ids: one listing."""
+    return {entry.id12 for entry in run_entries(storage, run) if entry.packs}
 
 
 def leaf_heads(storage: Storage, run: str) -> list[Head]:
@@ -172,73 +188,3 @@ def leaf_heads(storage: Storage, run: str) -> list[Head]:
         wanted = [index for index in leaves if index not in heads]
         if not wanted:
             return [head for head in map(heads.get, leaves) if head is not None]
-
-
-def graph_rows(storage: Storage, kept: RowCache, graph: str | None, at_least: int | None = None) -> Iterator[Register]:
-    """The rows of a graph (or of all) from the change markers, newest first by creation.
-
-    Args:
-        storage: the archive's storage.
-        kept: rows that need not be read again.
-        graph: None for every graph.
-        at_least: how many rows the caller wants; the walk stops as soon as no newer one can follow.
-    """
-    if graph is None:
-        newest: dict[str, names.ChangeName] = {}
-        for change in _changes(storage, names.CHANGES_PREFIX):
-            known = newest.setdefault(change.encoded_id, change)
-            if change.changed_ms > known.changed_ms:
-                newest[change.encoded_id] = change
-        yield from _newest_first(_rows(storage, kept, list(newest.values())))
-        return
-    seen: set[str] = set()
-    ready: list[Register] = []
-    batch: list[names.ChangeName] = []
-    for change in _changes(storage, names.graph_prefix(graph)):
-        if change.encoded_id in seen:
-            continue
-        if at_least is not None and len(batch) >= max(16, min(PAGE * 4, at_least)):
-            ready += _of_graph(_rows(storage, kept, batch), graph)
-            # Every snapshot has a marker no older than itself, so what comes from here on was created no later than this.
-            yield from _newest_first([row for row in ready if row.created_at > change.changed_ms])
-            ready = [row for row in ready if row.created_at <= change.changed_ms]
-            batch = []
-        seen.add(change.encoded_id)
-        batch.append(change)
-    ready += _of_graph(_rows(storage, kept, batch), graph)
-    yield from _newest_first(ready)
-
-
-def _changes(storage: Storage, prefix: str) -> Iterator[names.ChangeName]:
-    for info in storage.list(prefix):
-        change = names.parse_change_key(info.key)
-        if change is not None:
-            yield change
-
-
-def _rows(storage: Storage, kept: RowCache, changes: list[names.ChangeName]) -> list[Register]:
-    """The registers that the newest change of each snapshot names; one that is not there counts as none."""
-
-    def read(change: names.ChangeName) -> Register | None:
-        key = change.register_key
-        try:
-            register = Register.decode(storage.get(key).data)
-        except NotFoundError:
-            return None
-        if names.register_key(register.id) != key:
-            raise CorruptionError("a register lies under a wrong name", code="register_misplaced", key=key, found=register.id)
-        kept.keep(register)
-        return register
-
-    known = [kept.find(change.snapshot_id, change.txid) if change.snapshot_id is not None else None for change in changes]
-    missing = [partial(read, change) for change, row in zip(changes, known, strict=True) if row is None]
-    found = [row for row in parallel(missing) if row is not None]
-    return [row for row in known if row is not None] + found
-
-
-def _of_graph(rows: list[Register], graph: str) -> list[Register]:
-    return [row for row in rows if row.graph == graph]
-
-
-def _newest_first(rows: list[Register]) -> list[Register]:
-    return sorted((row for row in rows if not row.deleted), key=lambda row: (-row.created_at, row.id))

@@ -23,9 +23,12 @@ Places = Callable[[Entry], Iterable[Segment]]
 TIER_PACKS = 10
 """A tier with more packs than this is merged."""
 
-TIER_BASE_BYTES = 32 * 1024
+TIER_SAVES = 9
+TIER_BASE_BYTES = (4 * 1024, 32 * 1024)
 TIER_FACTOR = 8
-"""Tier 0 holds packs with less than the base in use, each further tier `TIER_FACTOR` times more."""
+"""Tier 0 holds packs with less in use than `TIER_SAVES` average saves of the lineage, within the limits of the base: what ten
+packs are merged into then belongs to the next tier, and is not merged again with the next ten. Each further tier holds
+`TIER_FACTOR` times more."""
 
 NEVER_MERGED_BYTES = 8 * 1024 * 1024
 """Copying packs with more in use than this would make single saves slow; they only merge at the hard cap."""
@@ -91,11 +94,15 @@ def choose_merges(usage: Usage, closure: Mapping[int, PackRef]) -> frozenset[int
         usage: of the state that the save starts from.
         closure: its packs.
     """
+    # Packs are numbered in the order of the lineage, so the highest number is how many saves there were, or nearly.
+    average = sum(live for live, _, _ in usage.values()) // max(closure, default=1)
+    lowest, highest = TIER_BASE_BYTES
+    base = min(max(TIER_SAVES * average, lowest), highest)
     tiers: dict[int, list[int]] = {}
     for ordinal in closure:
         live = usage.get(ordinal, _NOTHING)[0]
         if live < NEVER_MERGED_BYTES:
-            tiers.setdefault(_tier(live), []).append(ordinal)
+            tiers.setdefault(_tier(live, base), []).append(ordinal)
     chosen: set[int] = set()
     for tier in sorted(tiers):
         if len(tiers[tier]) + (1 if chosen else 0) > TIER_PACKS:
@@ -111,8 +118,8 @@ def choose_merges(usage: Usage, closure: Mapping[int, PackRef]) -> frozenset[int
     return frozenset(chosen)
 
 
-def _tier(live: int) -> int:
-    tier, limit = 0, TIER_BASE_BYTES
+def _tier(live: int, base: int) -> int:
+    tier, limit = 0, base
     while live >= limit:
         tier, limit = tier + 1, limit * TIER_FACTOR
     return tier

@@ -20,11 +20,10 @@ import snapstore
 from snapstore.archive import Archive
 from snapstore.errors import ConflictError
 from snapstore.index import AutoFold, Index, RowFilter
-from snapstore.index import levels as levels_module
 from snapstore.opening import open_on
 from snapstore.storage.memory import MemoryStorage
 from snapstore.storage.protocol import Storage
-from tests.unit.index.histories import listed, timeless, truth
+from tests.unit.index.histories import listed, make_everything_small, timeless, truth
 
 WRITERS = 16
 CHANGES = 12
@@ -32,9 +31,8 @@ GRAPHS = ["support", "a/b", "größe"]
 
 
 @pytest.fixture(autouse=True)
-def small_levels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(levels_module, "LEVEL_0_ROWS", 4)
-    monkeypatch.setattr(levels_module, "SPLIT_LEVEL", 3)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_everything_small(monkeypatch)
 
 
 @pytest.fixture(params=["memory", "local"])

@@ -12,6 +12,7 @@ import jsonschema
 from snapstore.errors import FormatError
 from snapstore.format import frames
 from snapstore.format.config_document import ArchiveConfig
+from snapstore.format.index_current import IndexCurrent
 from snapstore.format.limits import DOCUMENT_LIMIT_BYTES
 from snapstore.format.manifest import Manifest
 from snapstore.format.register import Register
@@ -20,7 +21,7 @@ MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 VALID = MANIFESTS / "examples" / "valid"
 INVALID = MANIFESTS / "examples" / "invalid"
 
-KINDS = ("archive", "manifest", "register")
+KINDS = ("archive", "index", "manifest", "register")
 
 
 def read_register(data: bytes) -> Register:
@@ -35,11 +36,13 @@ def write_register(register: Register) -> bytes:
 
 DECODERS: dict[str, Callable[[bytes], Any]] = {
     "archive": ArchiveConfig.decode,
+    "index": IndexCurrent.decode,
     "manifest": Manifest.decode,
     "register": read_register,
 }
 ENCODERS: dict[str, Callable[[Any], bytes]] = {
     "archive": ArchiveConfig.encode,
+    "index": IndexCurrent.encode,
     "manifest": Manifest.encode,
     "register": write_register,
 }

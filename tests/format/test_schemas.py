@@ -25,7 +25,12 @@ from tests.unit.format.strategies import configs, manifests, registers
 
 few = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-EXAMPLES = {"archive": "archive.json", "manifest": "manifest-continued.json", "register": "register-rewritten.json"}
+EXAMPLES = {
+    "archive": "archive.json",
+    "index": "index.json",
+    "manifest": "manifest-continued.json",
+    "register": "register-rewritten.json",
+}
 
 
 def objects(schema: Any) -> Iterator[dict[str, Any]]:

@@ -22,9 +22,10 @@ import pytest
 
 from snapstore import config
 from snapstore.digest import digest_hex
-from snapstore.format import canonical, limits, names, node, pack, preset, values
+from snapstore.format import canonical, index_current, limits, names, node, pack, preset, values
 from snapstore.format.canonical import ProblemKind
 from snapstore.history import build, cutting
+from snapstore.index import arrow
 from tests.format import cutter, examples, independent_reader, tagged
 
 SPEC = examples.MANIFESTS / "SPEC.md"
@@ -193,11 +194,26 @@ def test_kinds_of_nodes_and_entries_are_the_program_s() -> None:
     assert f"The ordinal {node.SAME_FRAME} (SAME_FRAME)" in text
 
 
-@pytest.mark.parametrize(("title", "kind"), [("Archive config", "archive"), ("Manifest", "manifest"), ("Register", "register")])
+TABLES = [("Archive config", "archive"), ("Index", "index"), ("Manifest", "manifest"), ("Register", "register")]
+
+
+@pytest.mark.parametrize(("title", "kind"), TABLES)
 def test_tables_explain_every_field(title: str, kind: str) -> None:
-    first_cells = re.findall(r"^\| ([a-z_, ]+) \|", section(title), flags=re.MULTILINE)
+    text = section(title).rpartition("\n```json")[2]  # behind the example: the index has a table of columns before it
+    first_cells = re.findall(r"^\| ([a-z_, ]+) \|", text, flags=re.MULTILINE)
     explained = {name for cell in first_cells for name in cell.split(", ")} - {"field"}
     assert explained == set(examples.schema(kind)["properties"])
+
+
+def test_the_columns_of_segments_are_the_program_s() -> None:
+    text = section("Index").partition("```json")[0]
+    rows = re.findall(r"^\| ([a-z_, ]+) \| (.+?) \|", text, flags=re.MULTILINE)[1:]
+    explained = {name: kind for names_, kind in rows for name in names_.split(", ")}
+    real = {field.name: field for field in arrow.schema()}
+    assert set(explained) == set(real)
+    assert {name for name, kind in explained.items() if "or null" in kind} == {n for n, f in real.items() if f.nullable}
+    assert str(real["created_at"].type) == "timestamp[ms, tz=UTC]"
+    assert f"at most {index_current.FILES_LIMIT}" in section("Index")
 
 
 def test_kinds_of_problems_are_the_program_s() -> None:

@@ -1,0 +1,227 @@
+"""SQL over the index: DuckDB on the live segments, with the changes that are not folded yet put in place of their rows.
+
+Segments hold old versions of rows besides new ones, until they are merged. Looking for the newest version of every row
+would cost more than most queries, so it is looked for only where there can be several: each segment holds a snapshot
+once, so of each bucket only the smaller segments are asked which snapshots they speak of. For those the newest row
+counts, and the others are read as they are.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, Final
+
+from snapstore.errors import InvalidInputError, MissingExtraError, NotFoundError
+from snapstore.format.index_current import IndexFile
+from snapstore.index.arrow import arrow, schema
+from snapstore.index.rows import to_table
+from snapstore.index.view import View
+from snapstore.storage.protocol import Storage
+
+__all__ = ["QueryResult", "run_query"]
+
+TRIES: Final = 3
+"""A query that misses a segment looks again which ones there are."""
+
+SETTINGS: Final = (
+    "SET autoinstall_known_extensions = false",  # nothing is fetched behind the user's back, and nothing is needed
+    "SET autoload_known_extensions = false",
+    "SET TimeZone = 'UTC'",
+)
+
+EDGES: Final = """
+CREATE TEMP VIEW edges AS
+SELECT id AS snapshot, unnest(parents) AS parent, unnest(range(len(parents)))::INTEGER AS ordinal FROM snapshots
+"""
+
+
+class QueryResult:
+    """The rows of a query, which engines read as a table; a stream that is read once.
+
+    Args:
+        reader: of Arrow batches.
+
+    Attributes:
+        columns: names of the columns.
+    """
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+        self.columns: list[str] = list(reader.schema.names)
+
+    def __arrow_c_schema__(self) -> object:
+        """The columns, as an Arrow PyCapsule."""
+        return self._reader.schema.__arrow_c_schema__()
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """The rows, as an Arrow PyCapsule."""
+        return self._reader.__arrow_c_stream__(requested_schema)
+
+    def batches(self) -> Iterator[Any]:
+        """The rows as `pyarrow.RecordBatch`es."""
+        yield from self._reader
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The rows as dicts of Python values."""
+        for batch in self._reader:
+            yield from batch.to_pylist()
+
+
+def run_query(storage: Storage, look: Any, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> QueryResult:
+    """Run a query over `snapshots` and `edges`.
+
+    Args:
+        storage: the archive's storage.
+        look: gives the `View` to read.
+        sql: in DuckDB's dialect.
+        parameters: for `?` or `$name` in it.
+
+    Raises:
+        InvalidInputError: `query_failed`, with what DuckDB says.
+        MissingExtraError: duckdb is not installed.
+    """
+    duckdb = _duckdb()
+    for left in reversed(range(TRIES)):
+        view: View = look()
+        connection = duckdb.connect()
+        try:
+            for setting in SETTINGS:
+                connection.execute(setting)
+            _create_snapshots(connection, storage, view)
+            connection.execute(EDGES)
+            relation = connection.sql(sql, params=parameters)
+            if relation is None:
+                raise InvalidInputError("the query has no result", code="query_failed", hint="the archive is only read")
+            return QueryResult(relation.to_arrow_reader(16_384))
+        except NotFoundError:
+            if not left:
+                raise
+        except duckdb.IOException:
+            if not left:
+                raise
+        except duckdb.Error as error:
+            raise InvalidInputError(
+                f"the query failed: {error}", code="query_failed", hint="tables: snapshots, edges; the dialect is DuckDB's"
+            ) from error
+    raise AssertionError
+
+
+def _create_snapshots(connection: Any, storage: Storage, view: View) -> None:
+    """Make the table `snapshots`: the newest row of each live snapshot."""
+    connection.register("_tail", to_table(view.changed))
+    columns = ", ".join(name for name in schema().names if name != "deleted")
+    parts = [f"SELECT {columns} FROM _tail"]
+    if view.files:
+        segments = _source(connection, storage, view.files, "_all")
+        doubtful = _doubtful(connection, storage, view)
+        if doubtful:
+            connection.execute(f"""CREATE TEMP TABLE _newest AS SELECT * FROM {segments} SEMI JOIN _doubtful USING (id)
+                QUALIFY row_number() OVER (PARTITION BY graph, created_at, id ORDER BY updated_at DESC) = 1""")
+            parts.append(f"SELECT {columns} FROM _newest WHERE NOT deleted AND id NOT IN (SELECT id FROM _changed)")
+        rest = "ANTI JOIN _doubtful USING (id) " if doubtful else ""
+        parts.append(f"SELECT {columns} FROM {segments} {rest}WHERE NOT deleted")
+    connection.execute(f"CREATE TEMP VIEW snapshots AS {' UNION ALL '.join(parts)}")
+
+
+def _doubtful(connection: Any, storage: Storage, view: View) -> bool:
+    """Make the table `_doubtful`: ids of which there may be several rows; False when there is none."""
+    pa = arrow()
+    connection.register("_changed", pa.table({"id": pa.array(view.seen, pa.string())}))
+    parts = ["SELECT id FROM _changed"] if view.seen else []
+    largest: dict[str, IndexFile] = {}
+    for file in view.files:
+        known = largest.get(file.bucket)
+        if known is None or file.rows > known.rows:
+            largest[file.bucket] = file
+    # Rows of all graphs may meet rows of any bucket, so none of their segments is the largest of anything.
+    main = [file for bucket, file in largest.items() if bucket.startswith("h")]
+    others = [file for file in view.files if file not in main]
+    if others:
+        parts.append(f"SELECT id FROM {_source(connection, storage, others, '_others')}")
+    if not parts:
+        return False
+    connection.execute(f"CREATE TEMP TABLE _doubtful AS SELECT DISTINCT id FROM ({' UNION ALL '.join(parts)})")
+    return bool(connection.execute("SELECT count(*) FROM _doubtful").fetchone()[0])
+
+
+def _source(connection: Any, storage: Storage, files: Sequence[IndexFile], name: str) -> str:
+    """Make segments readable under a name: from the disk where they lie on one, else through the storage."""
+    paths = [Path(storage.url) / file.key for file in files]
+    if all(path.is_file() for path in paths):
+        listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
+        connection.execute(f"CREATE TEMP VIEW {name} AS SELECT * FROM read_parquet([{listed}], hive_partitioning = false)")
+    else:
+        connection.register(name, _dataset(storage, files))
+    return name
+
+
+def _dataset(storage: Storage, files: Sequence[IndexFile]) -> Any:
+    """Segments on any storage as a dataset of Arrow, which reads the columns and row groups that a query needs."""
+    import pyarrow.dataset as ds  # noqa: PLC0415 - for queries on object storage only
+    import pyarrow.fs  # noqa: PLC0415
+
+    pa = arrow()
+    form = ds.ParquetFileFormat(default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=True))
+    fragments = []
+    for file in files:
+        opened = pa.PythonFile(RangeFile(partial(_range, storage, file.key), file.size), mode="r")
+        fragments.append(form.make_fragment(opened))
+    return ds.FileSystemDataset(fragments, schema(), form, pyarrow.fs.LocalFileSystem())
+
+
+def _range(storage: Storage, key: str, start: int, length: int) -> bytes:
+    return storage.get_ranges(key, [(start, length)])[0]
+
+
+@cache
+def _duckdb() -> Any:
+    arrow()
+    try:
+        import duckdb  # noqa: PLC0415 - 0.1 s, for queries only
+    except ImportError as error:
+        raise MissingExtraError("queries run in DuckDB", hint="pip install 'snapstore[query]'") from error
+    return duckdb
+
+
+class RangeFile(io.RawIOBase):
+    """An object on a storage as a file to read at any place.
+
+    Args:
+        read_range: gives the bytes from a start, of a length.
+        size: of the object, in bytes.
+    """
+
+    def __init__(self, read_range: Any, size: int) -> None:
+        super().__init__()
+        self._read_range = read_range
+        self._size = size
+        self._position = 0
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+    def tell(self) -> int:
+        """The position from the beginning."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move; see `io.IOBase.seek`."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = base + offset
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        """Read from the position on; one request."""
+        left = max(self._size - self._position, 0)
+        length = left if size < 0 else min(size, left)
+        data: bytes = self._read_range(self._position, length) if length else b""
+        self._position += len(data)
+        return data
