@@ -85,6 +85,10 @@ def name_bytes(text: str, what: str = "name") -> bytes:
     return data
 
 
+CACHED_CHARS: Final = 256
+"""Longer ids are not worth their memory."""
+
+
 def encode_name(text: str, what: str = "name") -> str:
     """Encode an id, run or graph as one key segment of at most 120 characters.
 
@@ -158,6 +162,13 @@ def _checked_txid(txid: str) -> str:
 
 def register_key(snapshot_id: str) -> str:
     """Return the key of a snapshot's register; two hex digits spread the requests over 256 folders."""
+    if type(snapshot_id) is str and len(snapshot_id) <= CACHED_CHARS:
+        return _register_key(snapshot_id)
+    return _register_key.__wrapped__(snapshot_id)
+
+
+@lru_cache(maxsize=16_384)  # lists ask for the same keys again and again; 8 MB at most
+def _register_key(snapshot_id: str) -> str:
     data = name_bytes(snapshot_id, "snapshot id")
     return f"{SNAPSHOTS_PREFIX}{digest_hex(data)[:2]}/{encode_name(snapshot_id, 'snapshot id')}"
 

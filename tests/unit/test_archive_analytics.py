@@ -1,0 +1,126 @@
+"""An archive's own doors to its index: lists at any age of the index, tables, queries and scans.
+
+Goal: what was acknowledged shows at once, whether it is folded or not; the filters of lists mean the same everywhere; tables
+are read by engines of others; a scan takes the filters of lists.
+Method: a small archive in memory, with folds in between.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import duckdb
+import polars
+import pyarrow as pa
+import pytest
+
+from snapstore.archive import Archive
+from snapstore.errors import InvalidInputError
+from snapstore.index.auto import AutoFold
+from snapstore.opening import open_on
+from snapstore.storage.memory import MemoryStorage
+from tests.unit.archives import World
+
+
+@pytest.fixture
+def archive() -> Archive:
+    """Twelve snapshots of two graphs, the first eight of them folded; one of these is finished, one deleted afterwards."""
+    archive = open_on(MemoryStorage("memory://analytics"), create=True)
+    for number in range(12):
+        if number == 8:
+            archive.index.refresh()
+        state = {"cost": number / 2, "messages": [{"role": "user"}] * number}
+        archive.save(
+            state,
+            run=f"r{number % 3}",
+            graph="even" if number % 2 == 0 else "odd",
+            id=f"s{number:02}",
+            node="plan" if number % 4 == 0 else "act",
+            status="running",
+            metadata={"model": "large" if number < 6 else "small", "n": number},
+        )
+    archive.update("s02", finished)
+    archive.delete("s03")
+    return archive
+
+
+def finished(draft: Any) -> Any:
+    draft.status = "done"
+    return draft
+
+
+def ids(rows: Any) -> list[str]:
+    return [row.id for row in rows]
+
+
+def numbers(*wanted: int) -> list[str]:
+    return [f"s{number:02}" for number in wanted]
+
+
+@pytest.mark.parametrize("step", [None, "refresh", "compact", "rebuild"])
+def test_lists_are_the_same_at_any_age_of_the_index(archive: Archive, step: str | None) -> None:
+    if step is not None:
+        getattr(archive.index, step)()
+    assert ids(archive.list()) == numbers(11, 10, 9, 8, 7, 6, 5, 4, 2, 1, 0)
+    assert ids(archive.list("odd")) == numbers(11, 9, 7, 5, 1)
+    assert ids(archive.list("even", "r1")) == numbers(10, 4)
+    assert ids(archive.list(run="r2")) == numbers(11, 8, 5, 2)
+    assert ids(archive.list("even", node="plan", limit=2)) == numbers(8, 4)
+    assert ids(archive.list(status="done")) == numbers(2)
+    assert ids(archive.list(metadata={"model": "small", "n": 7})) == numbers(7)
+    assert ids(archive.list("odd", before="s07")) == numbers(5, 1)
+    page = list(archive.list(limit=4))
+    assert ids(archive.list(limit=3, before=page[-1])) == numbers(7, 6, 5)
+    assert ids(archive.list("odd", since=archive["s07"].created_at, until=archive["s11"].created_at)) == numbers(9, 7)
+
+
+def test_a_dashboard_may_do_without_the_last_changes(archive: Archive) -> None:
+    hour = datetime.timedelta(hours=1)
+    assert ids(archive.list(max_staleness=hour)) == numbers(7, 6, 5, 4, 3, 2, 1, 0)
+    assert ids(archive.list(max_staleness=3600.0, limit=1)) == numbers(7)
+    archive.index.refresh()
+    assert ids(archive.list("even", max_staleness=hour)) == numbers(10, 8, 6, 4, 2, 0)
+
+
+def test_metadata_is_filtered_by_value_and_kind(archive: Archive) -> None:
+    archive.save({}, run="r", graph="g", id="one", metadata={"n": 1, "flag": True, "none": None, "text": "1"})
+    for _ in range(2):
+        assert ids(archive.list("g", metadata={"n": 1})) == ["one"]
+        assert ids(archive.list("g", metadata={"n": "1"})) == []
+        assert ids(archive.list("g", metadata={"flag": True, "none": None})) == ["one"]
+        assert ids(archive.list("g", metadata={"flag": 1})) == []
+        archive.index.refresh()
+    with pytest.raises(InvalidInputError):
+        list(archive.list("g", metadata={"n": [1]}))
+
+
+def test_a_table_is_read_by_engines_that_know_nothing_of_us(archive: Archive) -> None:
+    every = archive.table()
+    assert sorted(pa.table(every)["id"].to_pylist()) == sorted(ids(archive.list()))
+    assert polars.DataFrame(every).filter(polars.col("graph") == "odd").height == 5
+    assert duckdb.sql("SELECT count(*) AS n FROM every").to_arrow_table().to_pylist() == [{"n": 11}]
+    assert pa.table(archive.table("even"))["deleted"].to_pylist() == [False] * 6
+
+
+def test_a_scan_takes_the_filters_of_lists(archive: Archive) -> None:
+    plan = archive.scan(["cost", "messages[*].role"], graph="odd", where={"status": "running", "limit": 2})
+    assert plan.estimate.snapshots == 2
+    rows = pa.Table.from_batches(plan).to_pylist()
+    assert {row["id"]: (row["cost"], len(row["messages[*].role"])) for row in rows} == {"s11": (5.5, 11), "s09": (4.5, 9)}
+    assert sum(task.rows for task in archive.scan_tasks("cost")) == 11
+    with pytest.raises(InvalidInputError, match="colour"):
+        archive.scan("cost", where={"colour": "red"})
+
+
+def test_a_writer_folds_by_itself_and_never_waits() -> None:
+    world = World()
+    index = world.archive.index
+    folding = AutoFold(index, changes=10)
+    for number in range(25):
+        world.archive.save({"n": number}, run="r", graph="g")
+        folding.changed()
+    folding.close(timeout_s=60)
+    assert index.problem is None
+    assert index.status().rows >= 10
+    assert len(ids(world.cold().list("g"))) == 25
