@@ -22,8 +22,8 @@ import environment
 from demonstration import home
 from environment import ROOT
 
-# What an interpreter must have to run the demonstration: the package of this checkout, and what that needs.
-NEEDS = ("blake3", "click", "obstore", "ormsgpack", "pyfastcdc", "zstandard")
+# What an interpreter must have to run the demonstration: the package of this checkout, what that needs, and the extra `query`.
+NEEDS = ("blake3", "click", "duckdb", "obstore", "ormsgpack", "pyarrow", "pyfastcdc", "zstandard")
 INSIDE = "SNAPSTORE_DEMO_INSIDE"
 
 # 128 and the signal's number, as shells count.
@@ -77,7 +77,7 @@ def enter() -> None:
         return
     if INSIDE in os.environ:
         environment.fail(f"the environment of {sys.executable} is damaged; remove its folder and try again")
-    python = str(environment.make("demo"))
+    python = str(environment.make("demo", extras="query"))
     os.environ[INSIDE] = "1"
     os.execv(python, [python, *sys.argv])
 

@@ -245,7 +245,9 @@ class Writer:
 
     def _head(self, id: str) -> Head | None:
         """A live head: the kept one, else read."""
-        head = self.heads.get(id) or self._committer.refresh(id)
+        head = self.heads.get(id)
+        if head is None or head.register.deleted:  # others may have made again what was seen deleted
+            head = self._committer.refresh(id)
         return head if head is not None and not head.register.deleted else None
 
     def required_head(self, id: str) -> Head:

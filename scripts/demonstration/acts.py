@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import snapstore
-from demonstration import copies, histories, trip
+from demonstration import copies, form, histories, questions, trip
 from demonstration.branches import condensed
 from demonstration.histories import History
 from demonstration.screen import Screen, count, size, times
@@ -57,6 +57,8 @@ class Demonstration:
             self._read_and_compare(archive, saved)
             self._fork(archive, saved[0])
             self._restore(archive, saved[-1], state, Path(workspace))
+            self._stand_behind(archive, saved[-1].run)
+            self._ask(archive, saved[-1].run)
             right = self._weigh(archive, chosen)
             self._farewell(shown_run, saved[-1])
         return 0 if right else 1
@@ -146,6 +148,48 @@ class Demonstration:
         if not same:
             raise SystemExit(1)
 
+    def _stand_behind(self, archive: Archive, session: str) -> None:
+        screen = self.screen
+        screen.act("Behind an interface that a program already uses: one line of it changes")
+        screen.code(form.LINE)
+        answers, past = form.fill_in(archive, session)
+        screen.gap()
+        screen.say(
+            f"The traveller has given a name and a seat, and taken the seat back: {answers}. The wizard knows nothing of "
+            f"this archive, and yet each of its {len(past)} changes is a snapshot like others:"
+        )
+        screen.gap()
+        self._command("log", f"cjm:{form.FLOW}/{session}")
+        screen.gap()
+        screen.say("LangGraph, Genkit, FlowKit and AgentOS change one line too; README.md has it.")
+
+    def _ask(self, archive: Archive, run: str) -> None:
+        screen = self.screen
+        screen.act("Ask all of it: every snapshot is a row of the index")
+        self._command("list", "--graph", trip.GRAPH, "--status", "waiting", "--limit", "3")
+        screen.gap()
+        folded = archive.index.refresh()
+        status = archive.index.status()
+        screen.say(
+            f"The index is Parquet, {size(status.bytes)} in {count(status.files, 'file')}; "
+            f"{count(folded.markers, 'change')} went into it just now, which the list above knew already. "
+            "DuckDB and others read it with no code of ours; here it answers in SQL."
+        )
+        screen.gap()
+        screen.code(f'archive.query("""\n{questions.SPACE}\n""")')
+        screen.gap()
+        screen.table(["graph", "runs", "snapshots", "stored", "full copies"], questions.space(archive))
+        screen.gap()
+        screen.code(f'archive.query("""\n{questions.BRANCHES}\n""")')
+        screen.gap()
+        screen.table(["run", "forks"], questions.branches(archive))
+        screen.gap()
+        screen.say("What stands in the states is a scan, which reads the chunks in question and no others:")
+        screen.gap()
+        screen.code(f'archive.scan("spent_eur", run="{run}")')
+        screen.gap()
+        screen.table(["node", "spent_eur"], questions.replay(archive, run, "spent_eur"))
+
     def _weigh(self, archive: Archive, chosen: Sequence[History]) -> bool:
         screen = self.screen
         screen.act("Read every snapshot back, and weigh")
@@ -193,6 +237,8 @@ class Demonstration:
             ("cat", f"{last.id}:messages[-1].content"),
             ("diff", f"{last.id}~2", last.id),
             ("restore", f"{last.id}:messages", "--to", "messages.json"),
+            ("query", "select node, count(*) as snapshots from snapshots group by node order by snapshots desc"),
+            ("scan", "spent_eur", "--graph", trip.GRAPH),
             ("stats",),
             ("--help",),
         ):

@@ -19,7 +19,7 @@ from snapstore.importers.service import find_sources
 if TYPE_CHECKING:
     from snapstore import Archive
 
-OWN = "trips made here"
+OWN = "made here"
 ZSTD_LEVEL = 3
 
 

@@ -17,7 +17,8 @@ checkpoints come to show results of later nodes; it takes the first of several e
 execute again when they are resumed; and its patches raise a TypeError for a part of the state that is no object.
 
 Besides the interface there are `history` and `lineage`: each checkpoint continues the one created before it in its run,
-and a fork's first checkpoint continues its source.
+and a fork's first checkpoint continues its source. A store looks for the one before when it meets a run and at every read of
+it; between two saves it does not ask whether another process has saved in the same run, and continues its own.
 
 Does not: take values that JSON cannot hold, or keep the place of `id`, `graphId`, `runId`, `nodeId` and `timestamp` among
 the keys of a checkpoint (they come first; all other keys keep their order).
@@ -31,8 +32,8 @@ from typing import Any, TypeAlias
 
 from snapstore import clock
 from snapstore.adapters.agentos_checkpoint import NewCheckpoint, checked_patch, checkpoint_of, patched, row_of
-from snapstore.adapters.agentos_order import SYSTEM, Leads, Row, Tips, created_ms, newest_first
-from snapstore.adapters.naming import home, joined, parts_of, threaded
+from snapstore.adapters.agentos_order import SYSTEM, Leads, Row, Tips, created_ms, newest_first, ours
+from snapstore.adapters.naming import home, joined, threaded
 from snapstore.archive import Archive
 from snapstore.errors import ConflictError, InvalidInputError, NotFoundError
 from snapstore.snapshot import Snapshot
@@ -268,8 +269,10 @@ class CheckpointStore:
         run = joined(SYSTEM, run_id)
         found: Sequence[Any] = parallel([lambda: self._leads.of_run(run_id), lambda: self.archive.log(run, near)])
         lead_ms, first = found
-        self._tips.seen(run, first[0] if first else None)
-        return newest_first(filter(_ours, self._all(first, near, run=run)), lead_ms)
+        newest = next(filter(ours, first), None)
+        if newest is not None or not first:
+            self._tips.seen(run, newest)
+        return newest_first(filter(ours, self._all(first, near, run=run)), lead_ms)
 
     def _of_graph(self, graph_id: str, near: int | None) -> Iterator[Row]:
         graph = joined(SYSTEM, graph_id)
@@ -277,7 +280,7 @@ class CheckpointStore:
             [lambda: self._leads.of_graph(graph_id), lambda: [*self.archive.list(graph=graph, limit=near)]]
         )
         lead_ms, first = found
-        return newest_first(filter(_ours, self._all(first, near, graph=graph)), lead_ms)
+        return newest_first(filter(ours, self._all(first, near, graph=graph)), lead_ms)
 
     def _all(self, first: Sequence[Row], size: int | None, *, run: str | None = None, graph: str | None = None) -> Iterator[Row]:
         """The first page, and then the others as far as they are needed."""
@@ -301,7 +304,7 @@ class CheckpointStore:
             line.append(row_of(current, links=True))
             # A parent that was deleted and saved again is newer than its child: another checkpoint under the same id.
             child, current = current, self._parent(current, known, runs)
-            if current is not None and current.created_at >= child.created_at:
+            if current is not None and (current.created_at >= child.created_at or not ours(current)):
                 break
         return line
 
@@ -311,14 +314,9 @@ class CheckpointStore:
             return None
         if row.run not in runs:
             runs.add(row.run)
-            known |= {one.id: one for one in self.archive.list(run=row.run) if _ours(one)}
+            known |= {one.id: one for one in self.archive.list(run=row.run) if ours(one)}
         parent = known.get(row.parents[0])
         return parent if parent is not None else self.archive.get(row.parents[0])
-
-
-def _ours(row: Row) -> bool:
-    """Whether this adapter wrote a snapshot: `archive.fork` leaves others in its runs and graphs."""
-    return parts_of(row.id, SYSTEM) is not None
 
 
 def _checked_limit(limit: object) -> int | None:

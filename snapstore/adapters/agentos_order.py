@@ -18,13 +18,13 @@ from functools import partial
 from typing import TypeVar
 
 from snapstore import clock
-from snapstore.adapters.naming import joined
+from snapstore.adapters.naming import joined, parts_of
 from snapstore.archive import Archive
 from snapstore.listing import milliseconds
 from snapstore.snapshot import Snapshot, SnapshotDraft, SnapshotInfo
 from snapstore.storage.parallel import parallel
 
-__all__ = ["SYSTEM", "Leads", "Row", "Tips", "created_ms", "newest_first"]
+__all__ = ["SYSTEM", "Leads", "Row", "Tips", "created_ms", "newest_first", "ours"]
 
 T = TypeVar("T")
 
@@ -48,6 +48,11 @@ def created_ms(row: Row) -> int:
 def changed_ms(row: Row) -> int:
     """When a snapshot was changed last."""
     return milliseconds(row.updated_at) or 0
+
+
+def ours(row: Row) -> bool:
+    """Whether this adapter wrote a snapshot: `archive.fork` leaves others in its runs and graphs."""
+    return parts_of(row.id, SYSTEM) is not None
 
 
 def newest_first(rows: Iterable[Row], lead_ms: int) -> Iterator[Row]:
@@ -139,7 +144,8 @@ class Tips:
         tip = self._tip(run)
         with tip.lock:
             if not tip.looked:
-                self._put(tip, next(iter(self._archive.log(run, limit=1)), None))
+                newest = self._archive.log(run, limit=1)
+                self._put(tip, next(filter(ours, newest if all(map(ours, newest)) else self._archive.log(run)), None))
             return tip.id
 
     def seen(self, run: str, newest: Row | None) -> None:

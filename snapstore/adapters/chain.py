@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from snapstore import clock
 from snapstore.archive import Archive
@@ -31,7 +31,9 @@ from snapstore.history.heads import read_head
 from snapstore.snapshot import Snapshot, SnapshotInfo
 from snapstore.storage.parallel import parallel
 
-__all__ = ["ENDED", "Chains", "Draft", "Version"]
+__all__ = ["ENDED", "Chains", "Draft", "Version", "number_of"]
+
+Row = TypeVar("Row", Snapshot, SnapshotInfo)
 
 KEPT = 1024
 """Names whose newest version is remembered."""
@@ -198,7 +200,7 @@ class Chains:
             return False
         predecessor = last.snapshot.parents[0]
         if ended is not None or predecessor in self.archive:
-            past = [one.id for one in self.archive.log(name) if _number(one.id) < last.number and one.id != predecessor]
+            past = [one.id for one in _own(self.archive.log(name)) if number_of(one) < last.number and one.id != predecessor]
             parallel([partial(self.archive.delete, id) for id in past])
             self.archive.delete(predecessor)  # the last one to go: as long as it is there, some may be left
         return ended is not None
@@ -208,7 +210,9 @@ class Chains:
         versions: list[Snapshot] = []
         # One more than wanted: a crash may have left a number of the past, which is newest by its time alone.
         log = self.archive.log(name, None if limit is None else limit + 1)
-        for snapshot in sorted(log, key=lambda one: -_number(one.id)):
+        if limit is not None and not all(map(number_of, log)):
+            log = self.archive.log(name)
+        for snapshot in _own(log):
             if snapshot.status == ENDED:
                 break
             versions.append(snapshot)
@@ -219,7 +223,7 @@ class Chains:
         found: dict[str, list[SnapshotInfo]] = {}
         for row in self.archive.list(graph=self.graph):
             found.setdefault(row.run, []).append(row)
-        return {name: sorted(rows, key=lambda row: -_number(row.id)) for name, rows in found.items()}
+        return {name: own for name, rows in found.items() if (own := _own(rows))}
 
     # Inside -------------------------------------------------------------------------------------------------
 
@@ -274,7 +278,9 @@ class Chains:
                 latest = self.archive.latest(name)
                 if latest is None:
                     return None
-                known, listed, steps = Version(_number(latest.id), latest), True, 0
+                if not number_of(latest):
+                    return self._highest(name)
+                known, listed, steps = Version(number_of(latest), latest), True, 0
             head = read_head(self.archive.storage, _id(name, known.number + 1))
             if head is not None and head.register.deleted:
                 if listed:
@@ -288,8 +294,8 @@ class Chains:
 
     def _highest(self, name: str) -> Version | None:
         """The version with the highest number, from all that there are."""
-        versions = [Version(_number(one.id), one) for one in self.archive.log(name)]
-        return max(versions, key=lambda version: version.number, default=None)
+        newest = next(iter(_own(self.archive.log(name))), None)
+        return Version(number_of(newest), newest) if newest is not None else None
 
     def _keep(self, name: str, version: Version | None) -> None:
         """Remember what was found, unless more is known: threads overtake each other."""
@@ -307,5 +313,12 @@ def _id(name: str, number: int) -> str:
     return f"{name}@{number:08}"
 
 
-def _number(id: str) -> int:
-    return int(id.rpartition("@")[2])
+def number_of(row: Snapshot | SnapshotInfo) -> int:
+    """The number of a version; 0 for a snapshot that is none: anybody may fork into the run or the graph of a chain."""
+    name, _, number = row.id.rpartition("@")
+    return int(number) if name == row.run and number.isdecimal() else 0
+
+
+def _own(rows: Iterable[Row]) -> list[Row]:
+    """The versions among snapshots of a run, the highest number first."""
+    return sorted(filter(number_of, rows), key=number_of, reverse=True)

@@ -41,7 +41,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from snapstore import clock
-from snapstore.adapters.chain import ENDED, Chains, Draft, Version
+from snapstore.adapters.chain import ENDED, Chains, Draft, Version, number_of
 from snapstore.adapters.naming import home, joined, parts_of
 from snapstore.archive import Archive
 from snapstore.errors import ConflictError, InvalidInputError, SnapstoreError
@@ -340,7 +340,7 @@ class SnapWorkflowStateStore:
         place = now.metadata.get(RESTORES, last.number)
         versions = self._chains(flow_id).history(now.run)
         for one in versions:
-            number = int(one.id.rpartition("@")[2])
+            number = number_of(one)
             if number < place and (one.node, one.digest) != (now.node, now.digest):
                 return _next(last, one.state(), one.node, restores=one.metadata.get(RESTORES, number))
         empty = now.node is None and not last.state()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from snapstore.errors import InvalidInputError
@@ -10,43 +11,63 @@ from snapstore.format.values import MAX_DEPTH
 
 __all__ = ["json_copy"]
 
+Convert = Callable[[Any], Any]
 
-def json_copy(value: Any, path: str) -> Any:
+
+def json_copy(value: Any, path: str, *, convert: Convert | None = None, integers: range | None = None) -> Any:
     """A deep copy of a JSON value: what the caller changes afterwards, even before it is written, does not show in it.
 
     Args:
         value: dicts with text keys, lists, text, finite numbers, booleans and None; no subclasses of them, which would
             come back as something else.
         path: what the value is called in an error.
+        convert: makes a JSON value of anything else, or raises TypeError or ValueError; None refuses it.
+        integers: those that are allowed; None for all.
 
     Raises:
         InvalidInputError: `not_json`, with the path of the first value that JSON cannot hold.
     """
-    return _copied(value, path, 1)
+    return _copied(value, path, 1, convert, integers)
 
 
-def _copied(value: Any, path: str, depth: int) -> Any:
+def _copied(value: Any, path: str, depth: int, convert: Convert | None, integers: range | None) -> Any:
     kind = type(value)
     if kind is str:
         return _text(value, path)
-    if value is None or kind is bool or kind is int:
+    if value is None or kind is bool:
         return value
-    if kind is float:
-        if not math.isfinite(value):
-            _refuse(path, f"is {value}")
-        return value
-    if kind is not dict and kind is not list:
-        _refuse(path, f"is of type {kind.__name__}")
+    if kind is int or kind is float:
+        return _number(value, path, integers)
     if depth > MAX_DEPTH:
         _refuse(path, f"is nested deeper than {MAX_DEPTH} levels, or contains itself")
     if kind is list:
-        return [_copied(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
-    copy = {}
-    for key, item in value.items():
-        if type(key) is not str:
-            _refuse(path, f"has the key {key!r:.60}, which is no text")
-        copy[_text(key, path)] = _copied(item, f"{path}.{key}", depth + 1)
-    return copy
+        return [_copied(item, f"{path}[{index}]", depth + 1, convert, integers) for index, item in enumerate(value)]
+    if kind is dict and (convert is None or all(type(key) is str for key in value)):
+        return {_key(key, path): _copied(item, f"{path}.{key}", depth + 1, convert, integers) for key, item in value.items()}
+    return _copied(_converted(value, path, convert), path, depth, None, integers)
+
+
+def _converted(value: Any, path: str, convert: Convert | None) -> Any:
+    if convert is None:
+        _refuse(path, f"is of type {type(value).__name__}")
+    try:
+        return convert(value)
+    except (TypeError, ValueError) as error:
+        _refuse(path, f"is of type {type(value).__name__} ({error})")
+
+
+def _number(value: float, path: str, integers: range | None) -> float:
+    if type(value) is float and not math.isfinite(value):
+        _refuse(path, f"is {value}")
+    if type(value) is int and integers is not None and value not in integers:
+        _refuse(path, f"is an integer outside {integers.start}..{integers.stop - 1}")
+    return value
+
+
+def _key(key: Any, path: str) -> str:
+    if type(key) is not str:
+        _refuse(path, f"has the key {key!r:.60}, which is no text")
+    return _text(key, path)
 
 
 def _text(text: str, path: str) -> str:

@@ -240,11 +240,14 @@ def _finish(archive: Archive, newest: Snapshot) -> None:
 
     A save writes pack, register and marker at the same time. One that was killed in between may have left a whole
     snapshot that no list shows; an import that skips it says that it is there, so it must be. Saves of an import follow
-    each other, so only the newest can be in this state. Costs one request per run.
+    each other, so only the newest can be in this state. Costs one request per run, and a look at the list once the index
+    has absorbed the marker.
     """
     register = newest.register
     key = names.change_key(register.graph, register.updated_at, register.txid, register.id)
     try:
         archive.storage.get(key)
     except NotFoundError:
-        archive.storage.put(key, b"")
+        shown = next(archive.list(register.graph, register.run, limit=1), None)
+        if shown is None or shown.id != register.id:
+            archive.storage.put(key, b"")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -27,6 +28,9 @@ TIMEOUT_S = 100.0
 SESSION_RECORDS = len((ROOT / "scripts" / "sample_session.jsonl").read_text(encoding="utf-8").splitlines())
 LONG_RECORDS = 60
 IMPORTED = SESSION_RECORDS + LONG_RECORDS
+
+MADE = 13
+"""Snapshots that each demonstration adds: a trip of six, its fork of three, a form with four changes."""
 
 
 class Newcomer:
@@ -81,8 +85,13 @@ def test_its_story_is_true_more_than_once_and_a_wrong_snapshot_is_noticed(newcom
     assert "2 branches" in plain
     assert "|/" in out
     assert "equal to the state that was saved, types and order of keys included" in plain
-    assert f"{IMPORTED + 9} snapshots read back" in plain
+    assert f"{IMPORTED + MADE} snapshots read back" in plain
     assert f"{IMPORTED} of them were imported and equal their source" in plain
+    assert "each of its 4 changes is a snapshot like others" in plain
+    assert re.search(r"The index is Parquet, \S+ \S+ in 1 file; \d+ changes went into it just now", plain)
+    assert f"claude 2 {IMPORTED}" in plain, "a question in SQL is answered"
+    assert "tide-tables 1" in plain, "the shipped session branches once"
+    assert "confirm 0.0 book 530.0 report 530.0" in plain, "a field is replayed"
     commands = [line.strip() for line in out.partition("Your turn")[2].splitlines() if "-r demo-archive" in line]
     assert len(commands) > 5
     for command in commands:
@@ -95,7 +104,7 @@ def test_its_story_is_true_more_than_once_and_a_wrong_snapshot_is_noticed(newcom
     code, out, err = newcomer.run()
     assert code == 0, err
     assert f"0 snapshots of 1 run added, {SESSION_RECORDS} there already" in " ".join(out.split())
-    assert f"{IMPORTED + 18} snapshots read back" in " ".join(out.split())
+    assert f"{IMPORTED + 2 * MADE} snapshots read back" in " ".join(out.split())
 
     with snapstore.open(newcomer.folder / "demo-archive") as archive:
         archive.save({"messages": []}, run="tide-tables", id=archive.log("tide-tables")[5].id)
@@ -116,7 +125,7 @@ def test_ctrl_c_leaves_an_archive_that_goes_on(newcomer: Newcomer) -> None:
     assert "goes on from here" in err
     code, out, err = newcomer.run()
     assert code == 0, err
-    assert f"{IMPORTED + 9} snapshots read back" in " ".join(out.split())
+    assert f"{IMPORTED + MADE} snapshots read back" in " ".join(out.split())
 
 
 def test_a_folder_of_somebody_else_is_left_alone(newcomer: Newcomer) -> None:

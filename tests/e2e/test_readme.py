@@ -2,7 +2,8 @@
 
 Goal: no sentence of the README that a program can check is wrong. Method: the blocks of the tour run from top to bottom as one
 session in an empty folder, Python in this process and shell commands through the command line; the tables of commands, exit
-codes, rooms and promises are compared with the source. Text that differs from run to run is `...` in the README.
+codes, rooms and promises are compared with the source. Text that differs from run to run is `...` in the README. What the lines
+for frameworks do is tested in `test_readme_systems.py`, what the questions answer in `test_readme_questions.py`.
 """
 
 from __future__ import annotations
@@ -16,43 +17,20 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from snapstore.cli.app import COMMANDS
 from snapstore.errors import EXIT_CODES, EXIT_CODES_BY_CODE
+from tests.e2e.readme import README, ROOT, blocks, rows, section
 from tests.servers import Endpoint
-
-ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 TIMEOUT_S = 60.0
 
-BLOCK = re.compile(r"^```(python|console|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)?(?:#([^)\s]+))?\)")
 BUCKET = re.compile(r"s3://([a-z-]+)/")
-
-
-@dataclass(frozen=True)
-class Block:
-    """One block of code.
-
-    Attributes:
-        language: `python`, `console` or `sh`.
-        text: What stands in it.
-        line: Line of its first line in the README, from 1.
-    """
-
-    language: str
-    text: str
-    line: int
-
-
-def blocks(text: str) -> list[Block]:
-    """Return the blocks of code of a document, in order."""
-    return [Block(m[1], m[2], text.count("\n", 0, m.start()) + 2) for m in BLOCK.finditer(text)]
 
 
 def exchanges(text: str) -> list[tuple[str, str]]:
@@ -73,19 +51,6 @@ def matches(expected: str, output: str) -> bool:
     return re.fullmatch(pattern, output.rstrip("\n")) is not None
 
 
-def section(title: str) -> str:
-    """Return what stands below a heading of the README."""
-    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)
-    assert found is not None, f"the README has a section {title!r}"
-    return found[1]
-
-
-def rows(title: str) -> list[list[str]]:
-    """Return the rows of a section's first table, without its head."""
-    lines = [line for line in section(title).splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
-
-
 # ------------------------------------------------------------------------------------------- the tour
 
 
@@ -96,7 +61,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, s3_endpoint: Endpoin
     (tmp_path / "scripts").mkdir()
     shutil.copy(ROOT / "scripts" / "sample_session.jsonl", tmp_path / "scripts")
     client = s3_endpoint.client()
-    for bucket in set(BUCKET.findall("\n".join(block.text for block in blocks(README) if block.language == "python"))):
+    for bucket in set(BUCKET.findall("\n".join(block.text for block in blocks() if block.language == "python"))):
         with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists):
             client.create_bucket(Bucket=bucket)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint.url)
@@ -113,14 +78,12 @@ def test_the_tour_runs_from_top_to_bottom(folder: Path) -> None:
     program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -W error -m snapstore.cli "$@"\n', encoding="utf-8")
     program.chmod(0o755)
     variables = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     ran = {"python": 0, "console": 0}
     exports: list[str] = []
-    for block in blocks(README):
+    for block in blocks():
         if block.language == "python":
-            # Blank lines first, so that a failure names the README's own line.
-            code = compile("\n" * (block.line - 1) + block.text, str(ROOT / "README.md"), "exec", dont_inherit=True)
-            exec(code, names)
+            block.run(names)
             ran["python"] += 1
         elif block.language == "console":
             for command, expected in exchanges(block.text):
@@ -152,7 +115,7 @@ def test_output_is_compared() -> None:
 
 
 def test_the_two_commands_are_there() -> None:
-    (first, *_) = [block for block in blocks(README) if block.language == "sh"]
+    (first, *_) = [block for block in blocks() if block.language == "sh"]
     commands = [line.partition("#")[0].strip() for line in first.text.splitlines()]
     assert commands == ["python3 scripts/demo.py", "python3 scripts/test.py"]
     for command in commands:
@@ -176,7 +139,8 @@ def test_exit_codes_are_the_real_ones() -> None:
 
 def test_extras_are_the_real_ones() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert [row[0].strip("`") for row in rows("Install")] == list(project["project"]["optional-dependencies"])
+    named = [name for row in rows("Install") for name in re.findall(r"`([^`]+)`", row[0])]
+    assert named == list(project["project"]["optional-dependencies"])
 
 
 def test_the_map_has_every_room() -> None:

@@ -49,6 +49,16 @@ def test_what_was_deleted_can_be_created_again(world: World) -> None:
     assert world.cold()["x"].state() == {"n": 2}
 
 
+def test_a_parent_that_was_deleted_and_made_again_is_one(world: World) -> None:
+    """The handle remembers the tombstone that it met; another process has saved over it since."""
+    other = world.cold()
+    other.save({"n": 1}, run="r", id="p")
+    other.delete("p")
+    world.archive.delete("p")
+    other.save({"n": 2}, run="r", id="p")
+    assert world.archive.save({"n": 3}, run="r", parent="p").parents == ("p",)
+
+
 # Ids and names --------------------------------------------------------------------------------------------------------
 
 

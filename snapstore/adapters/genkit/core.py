@@ -21,9 +21,9 @@ from snapstore.adapters.genkit.documents import (
     encoded,
     from_document,
     instant_of,
-    json_copy,
     parent_of,
     session_of,
+    snapshot_copy,
     spelled_like,
 )
 from snapstore.adapters.genkit.memory import Known, Memory
@@ -238,7 +238,7 @@ class SnapshotCore:
         beat = beat if isinstance(beat, str) else None
         self._memory.remember(snapshot_id, Known(found.version, beat, note, content, state))
         snapshot = {**made, "snapshotId": snapshot_id}
-        self.notices.publish(snapshot_id, Notice(found.version, found.status, json_copy(snapshot)))
+        self.notices.publish(snapshot_id, Notice(found.version, found.status, snapshot_copy(snapshot)))
         return snapshot
 
     def _kept_state(self, snapshot_id: str, content: str | None) -> str | None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import datetime
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
+from snapstore.adapters.plain import json_copy
 from snapstore.errors import InvalidInputError
 
 __all__ = [
@@ -23,9 +23,9 @@ __all__ = [
     "encoded",
     "from_document",
     "instant_of",
-    "json_copy",
     "parent_of",
     "session_of",
+    "snapshot_copy",
     "spelled_like",
     "to_document",
 ]
@@ -123,62 +123,24 @@ def encoded(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def json_copy(value: Any, path: str = "snapshot", convert: Callable[[Any], Any] | None = None) -> Any:
-    """A deep copy of a JSON value.
+def snapshot_copy(value: Any, convert: Callable[[Any], Any] | None = None) -> Any:
+    """A deep copy of a snapshot.
 
     Args:
         value: made of dicts with text keys, lists, text, numbers, booleans and None.
-        path: where it stands, for the error.
-        convert: makes a JSON value of anything else, or raises; None refuses it.
+        convert: makes a JSON value of anything else, or raises; when None, text of Genkit's enums is taken for text.
 
     Raises:
         InvalidInputError: `not_json`: NaN, an infinity, an integer of more than 64 bits, half a surrogate pair, or a
             type that JSON does not have.
     """
-    try:
-        return _copied(value, path, convert)
-    except RecursionError:
-        _refuse(path, "is nested too deeply")
+    return json_copy(value, "snapshot", convert=convert or _plain_text, integers=INTEGERS)
 
 
-def _copied(value: Any, path: str, convert: Callable[[Any], Any] | None) -> Any:
-    kind = type(value)
-    if value is None or kind is bool:
-        return value
-    if kind is int:
-        if value not in INTEGERS:
-            _refuse(path, "is an integer of more than 64 bits")
-        return value
-    if isinstance(value, str):
-        return _text(value, path)
-    if kind is float:
-        if not math.isfinite(value):
-            _refuse(path, f"is {value}, which JSON does not have")
-        return value
-    if kind is list:
-        return [_copied(item, f"{path}[{index}]", convert) for index, item in enumerate(value)]
-    if kind is dict and all(isinstance(key, str) for key in value):
-        return {_text(key, path): _copied(item, f"{path}.{key}", convert) for key, item in value.items()}
-    if convert is None:
-        _refuse(path, "has a key that is no text" if kind is dict else f"is a {kind.__name__}, which JSON does not have")
-    try:
-        plain = convert(value)
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError(f"{path} does not fit into JSON: {error}", code="not_json") from error
-    return _copied(plain, path, None)
-
-
-def _text(value: str, path: str) -> str:
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            _refuse(path, "has half a surrogate pair, which UTF-8 cannot hold")
-    return value if type(value) is str else str.__str__(value)
-
-
-def _refuse(path: str, what: str) -> NoReturn:
-    raise InvalidInputError(f"{path[:200]} {what}", code="not_json", hint="a snapshot is plain JSON")
+def _plain_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("its keys are not all text" if isinstance(value, dict) else "a snapshot is plain JSON")
+    return str.__str__(value)
 
 
 def _shallow(value: Any, levels: int) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from snapstore.adapters.genkit.documents import Json, json_copy
+from snapstore.adapters.genkit.documents import Json, snapshot_copy
 from snapstore.errors import ConflictError, InvalidInputError, MissingExtraError, SnapstoreError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def from_model(model: SessionSnapshot) -> Json:
     if not isinstance(model, _agent_module().SessionSnapshot):
         raise InvalidInputError("a mutator returns a SessionSnapshot or None", code="not_a_snapshot", type=type(model).__name__)
     # Genkit's own fallback writes the repr of what it does not know, and its JSON mode writes null for NaN.
-    plain: Json = json_copy(model.model_dump(mode="python", fallback=None), "snapshot", _jsonable())
+    plain: Json = snapshot_copy(model.model_dump(mode="python", fallback=None), _jsonable())
     return plain
 
 

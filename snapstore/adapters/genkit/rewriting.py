@@ -21,9 +21,9 @@ from snapstore.adapters.genkit.documents import (
     encoded,
     from_document,
     instant_of,
-    json_copy,
     parent_of,
     session_of,
+    snapshot_copy,
     to_document,
 )
 from snapstore.errors import ConflictError, InvalidInputError
@@ -56,7 +56,7 @@ def made_by(mutator: Mutator, current: Json | None) -> Json | None:
         )
     if not isinstance(made, dict):
         raise InvalidInputError("a mutator returns a snapshot or None", code="not_a_snapshot", type=type(made).__name__)
-    copied: Json = json_copy(made)
+    copied: Json = snapshot_copy(made)
     return copied
 
 
@@ -112,7 +112,7 @@ class Rewrite:
         note = draft.metadata.get("heartbeat")
         if note is not None:
             current["heartbeatAt"] = self._shown.heartbeat(note)
-        made = made_by(self._mutator, json_copy(current))
+        made = made_by(self._mutator, snapshot_copy(current))
         if made is None:
             return None
         self._check_session(current, made)

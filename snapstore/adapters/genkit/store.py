@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from snapstore import clock
 from snapstore.adapters.genkit.core import SnapshotCore
-from snapstore.adapters.genkit.documents import FINAL, Json, json_copy
+from snapstore.adapters.genkit.documents import FINAL, Json, snapshot_copy
 from snapstore.adapters.genkit.models import from_model, in_genkit_words, require_genkit, status_of, to_model
 from snapstore.adapters.genkit.watching import Watch
 from snapstore.adapters.naming import home, threaded
@@ -79,8 +79,9 @@ class SessionStore:
         """
         require_genkit()
         with in_genkit_words():
-            _check_blank("snapshot_id", snapshot_id)
-            _check_blank("session_id", session_id)
+            for name, value in (("snapshot_id", snapshot_id), ("session_id", session_id)):
+                if value is not None:
+                    _check_given(name, value)
             if (snapshot_id is None) == (session_id is None):
                 raise InvalidInputError(
                     "get_snapshot requires exactly one of 'snapshot_id' or 'session_id' "
@@ -120,7 +121,7 @@ class SessionStore:
             return made if made is None or inspect.isawaitable(made) else _stamped(from_model(made), snapshot_id, current)
 
         with in_genkit_words():
-            _check_blank("snapshot_id", snapshot_id)
+            _check_given("snapshot_id", snapshot_id)
             core = await self._core(context)
             saved = await threaded(core.save, snapshot_id, mutator)
             return to_model(saved) if saved is not None else None
@@ -132,7 +133,7 @@ class SessionStore:
         """
         require_genkit()
         with in_genkit_words():
-            _check_blank("snapshot_id", snapshot_id)
+            _check_given("snapshot_id", snapshot_id)
             watch = Watch(await self._core(context), snapshot_id)
             try:
                 await watch.seed()
@@ -213,7 +214,7 @@ class SessionStore:
                 if snapshot is None:
                     snapshot = await threaded(core.get, snapshot_id=snapshot_id)
                 if snapshot is not None:
-                    follower.call(json_copy(snapshot))
+                    follower.call(snapshot_copy(snapshot))
         finally:
             watch.close()
 
@@ -303,8 +304,10 @@ class _Follower:
             self.task.cancel()
 
 
-def _check_blank(name: str, value: str | None) -> None:
-    if value is not None and not value.strip():
+def _check_given(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise InvalidInputError(f"{name} must be text.", code=f"blank_{name}", type=type(value).__name__)
+    if not value.strip():
         raise InvalidInputError(f"{name} must not be empty or whitespace-only.", code=f"blank_{name}")
 
 

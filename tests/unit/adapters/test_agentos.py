@@ -302,3 +302,27 @@ def test_a_folder_keeps_checkpoints_for_the_next_process(tmp_path: Path) -> None
             wait(store.save(checkpoint("c")))
         with pytest.raises(NotFoundError):
             CheckpointStore(archive, namespace="nobody")
+
+
+@pytest.mark.parametrize("read_first", [False, True])
+def test_a_run_goes_on_from_its_own_checkpoints(world: World, read_first: bool) -> None:
+    """What others put into a run is newer than its last checkpoint, and no checkpoint: nothing may continue it."""
+    for number in (1, 2):
+        wait(cold(world).save(checkpoint(f"cp-{number}")))
+    for _ in range(8):  # more than a store looks at first
+        world.archive.fork("agentos:cp-1", run="agentos:run-1")
+    world.archive.save({"note": "mine"}, run="agentos:run-1", graph="agentos:graph-1")
+    store = cold(world)
+    if read_first:
+        assert wait(store.latest("run-1")) == checkpoint("cp-2")
+    wait(store.save(checkpoint("cp-3")))
+    assert ids(wait(store.lineage("cp-3"))) == ids(wait(cold(world).lineage("cp-3"))) == ["cp-3", "cp-2", "cp-1"]
+    assert [row["parentId"] for row in wait(store.history("run-1"))] == ["cp-2", "cp-1", None]
+
+
+def test_a_lineage_ends_where_no_checkpoint_is(world: World) -> None:
+    """A snapshot that others made is not shown as a checkpoint without an id."""
+    world.archive.save({"note": "mine"}, run="mine", id="mine")
+    facts = {"timestamp": 1000, "stateSize": 2, "hasMemorySnapshot": False}
+    world.archive.save({"state": {}}, run="agentos:run-1", id="agentos:cp-1", parent="mine", metadata=facts)
+    assert ids(wait(cold(world).lineage("cp-1"))) == ["cp-1"]

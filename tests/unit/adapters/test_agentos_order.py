@@ -286,7 +286,7 @@ def test_a_list_reads_registers_only(world: World, time: Time) -> None:
         wait(store.save(checkpoint(f"c{number}", timestamp=time.ms, state={"scratch": noise(rng, 50_000)})))
     reader = cold(world)
     usage = world.cost(lambda: wait(reader.list("graph-1", limit=20)))
-    assert spent(usage) == ({"list": 1, "get": 25 + LOOKS}, 2)  # twenty, four that prove the order, and the note that is not there
+    assert spent(usage) == ({"list": 1, "get": 25 + LOOKS}, 2)  # twenty, four that prove the order, a note that is not there
     assert usage.bytes_read < 50_000
     assert spent(world.cost(lambda: wait(reader.list("graph-1", limit=20)))) == ({"list": 1, "get": 1 + LOOKS}, 2)
     reader = cold(world)

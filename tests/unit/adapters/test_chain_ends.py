@@ -269,3 +269,24 @@ def test_a_version_that_cannot_be_continued_is_not_held_on_to(world: World, monk
     world.cold().delete(f"{NAME}@00000002")
     chains.append(NAME, plus_one)
     assert value(cold(world)) == {"n": 2}
+
+
+@pytest.mark.parametrize("wait_ms", [0, KNOWN_MS + 1], ids=["remembered", "forgotten"])
+def test_what_others_put_beside_a_chain_is_no_version_of_it(world: World, now: Now, wait_ms: int) -> None:
+    """Anybody may fork an old version: into a run of its own, which lies in the same graph, or into the run of the chain."""
+    chains = cold(world)
+    for _ in range(3):
+        chains.append(NAME, plus_one)
+    beside = [world.archive.fork(f"{NAME}@00000002", run=run) for run in ("own", NAME, NAME)]
+    now.ms += wait_ms
+    for handle in (chains, cold(world)):
+        assert value(handle) == {"n": 3}
+        assert [one.state()["n"] for one in handle.history(NAME)] == [3, 2, 1]
+        assert [one.state()["n"] for one in handle.history(NAME, limit=2)] == [3, 2]
+        assert {name: len(rows) for name, rows in handle.rows().items()} == {NAME: 3}
+    cold(world).append(NAME, plus_one)
+    chains.append(NAME, plus_one)
+    assert value(cold(world)) == {"n": 5}
+    assert cold(world).end(NAME) is True
+    assert [value(handle) for handle in (chains, cold(world))] == [None, None]
+    assert [world.cold()[one.id].state() for one in beside] == [{"n": 2}] * 3

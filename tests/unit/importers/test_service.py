@@ -90,6 +90,18 @@ def test_an_interrupted_import_goes_on(archive: snapstore.Archive, written: Call
 
 
 @pytest.mark.parametrize("steps", range(1, 6))
+def test_importing_again_writes_nothing_once_everything_is_in_the_index(
+    archive: snapstore.Archive, written: Callable[..., Path]
+) -> None:
+    """The change marker that an index has absorbed is gone, and is not missing."""
+    path = written(SESSION)
+    import_path(archive, "claude-jsonl", path)
+    archive.index.refresh()
+    assert [*archive.storage.list("changes/claude/")] == []
+    import_path(archive, "claude-jsonl", path)
+    assert archive.index.status().tail == 0
+
+
 def test_a_save_that_was_killed_before_it_was_listed_is_finished(
     archive: snapstore.Archive, written: Callable[..., Path], steps: int
 ) -> None:

@@ -160,19 +160,24 @@ def test_a_coroutine_is_no_mutator(sessions: Sessions) -> None:
         ({"snapshot_id": " "}, RuntimeErrorReason.INVALID_SNAPSHOT_ID),
         ({"snapshot_id": ""}, RuntimeErrorReason.INVALID_SNAPSHOT_ID),
         ({"session_id": "\t"}, RuntimeErrorReason.SESSION_ID_REQUIRED),
+        ({"snapshot_id": 7}, RuntimeErrorReason.INVALID_SNAPSHOT_ID),
+        ({"session_id": ["s"]}, RuntimeErrorReason.SESSION_ID_REQUIRED),
     ],
 )
-def test_ids_are_checked_with_genkit_s_reasons(sessions: Sessions, ids: dict[str, str], reason: RuntimeErrorReason) -> None:
+def test_ids_are_checked_with_genkit_s_reasons(sessions: Sessions, ids: dict[str, Any], reason: RuntimeErrorReason) -> None:
     with pytest.raises(GenkitError) as caught:
         get(sessions.store, **ids)
     assert (caught.value.status, caught.value.reason) == ("INVALID_ARGUMENT", reason)
 
 
-def test_a_blank_id_cannot_be_saved_or_watched(sessions: Sessions) -> None:
-    for call in (sessions.store.save_snapshot(" ", lambda _: None), sessions.store.on_snapshot_status_change("")):
+@pytest.mark.parametrize("id", ["", " ", None, 7])
+def test_without_an_id_nothing_can_be_saved_or_watched(sessions: Sessions, id: Any) -> None:
+    """Genkit Python reserves the id; only JavaScript leaves it to the store to draw one."""
+    for call in (sessions.store.save_snapshot(id, lambda _: snapshot()), sessions.store.on_snapshot_status_change(id)):
         with pytest.raises(GenkitError) as caught:
             run(call)
         assert caught.value.reason is RuntimeErrorReason.INVALID_SNAPSHOT_ID
+    assert get(sessions.store, session_id="s") is None
 
 
 @pytest.mark.parametrize("made", [{"snapshotId": "a"}, "a", 7])

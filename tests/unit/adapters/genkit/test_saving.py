@@ -7,6 +7,7 @@ Method: a store on an archive in memory; every read is made twice, by the store 
 
 from __future__ import annotations
 
+import enum
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -287,6 +288,18 @@ def test_what_json_cannot_hold_is_refused_with_its_place(sessions: Sessions, val
         assert f"{place} " in error.original_message.encode("utf-8", "replace").decode()
     assert text_of(sessions.get("there")) == "old"
     assert sessions.get("not there") is None
+
+
+def test_words_of_enums_are_text(sessions: Sessions) -> None:
+    """Genkit's statuses are such words, and a mutator in the dialect of plain dicts may use them."""
+    word = enum.StrEnum("word", {"ABORTED": "aborted"})
+    sessions.put("a", {**turn("x"), "status": word.ABORTED, "state": {"custom": [word.ABORTED]}})
+    for store in (sessions.store, sessions.elsewhere()):
+        found = run(store.getSnapshot({"snapshotId": "a"}))
+        assert found is not None
+        assert repr([found["status"], found["state"]]) == "['aborted', {'custom': ['aborted']}]"
+    error = refused(sessions, "b", {"state": {"custom": {word.ABORTED: 1}}})
+    assert "snapshot.state.custom is of type dict (its keys are not all text)" in error.original_message
 
 
 @pytest.mark.parametrize("levels", [300, 100_000])
