@@ -89,7 +89,6 @@ def test_an_interrupted_import_goes_on(archive: snapstore.Archive, written: Call
     assert len(archive.log("session")) == 5
 
 
-@pytest.mark.parametrize("steps", range(1, 6))
 def test_importing_again_writes_nothing_once_everything_is_in_the_index(
     archive: snapstore.Archive, written: Callable[..., Path]
 ) -> None:
@@ -102,6 +101,7 @@ def test_importing_again_writes_nothing_once_everything_is_in_the_index(
     assert archive.index.status().tail == 0
 
 
+@pytest.mark.parametrize("steps", range(1, 6))
 def test_a_save_that_was_killed_before_it_was_listed_is_finished(
     archive: snapstore.Archive, written: Callable[..., Path], steps: int
 ) -> None:
