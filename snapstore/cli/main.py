@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from types import FrameType
 from typing import Any, NoReturn
@@ -53,6 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(words: list[str]) -> int:
     """Run the command line with these words and return the exit code; every failure has been reported."""
+    with warnings.catch_warnings():  # the session changes how some are shown
+        return _run(words)
+
+
+def _run(words: list[str]) -> int:
     as_json = "--json" in words
     session = Session()
     try:

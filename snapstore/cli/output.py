@@ -17,6 +17,7 @@ from snapstore import clock
 
 if TYPE_CHECKING:
     from snapstore.cli.session import Session
+    from snapstore.export import Exported
     from snapstore.snapshot import Snapshot, SnapshotInfo
 
 SCHEMA_VERSION = 1
@@ -92,6 +93,11 @@ def error_text(message: str, hint: str | None) -> str:
 def iso(moment: datetime.datetime) -> str:
     """Return an aware time as ISO 8601 in UTC, with milliseconds and Z."""
     return moment.astimezone(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def moment(since_1970_ms: int) -> datetime.datetime:
+    """Return milliseconds since 1970 UTC as an aware time."""
+    return datetime.datetime.fromtimestamp(since_1970_ms / 1000, datetime.UTC)
 
 
 def when(moment: datetime.datetime) -> str:
@@ -257,6 +263,16 @@ def table(
             if left == 0:
                 break
         say(session, "  ".join(parts).rstrip())
+
+
+def exported(session: Session, done: Exported) -> None:
+    """Print what an export did."""
+    if session.json:
+        fields = {"to": done.target, "format": done.format, "rows": done.rows, "bytes_written": done.bytes_written}
+        say(session, to_json("export", fields))
+        return
+    taken = "" if done.bytes_written is None else f", {size(done.bytes_written)}"
+    say(session, f"exported {count(done.rows, 'row')} to {printable(done.target)} ({done.format}{taken})")
 
 
 def facts(session: Session, pairs: Iterable[tuple[str, str]]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -80,6 +81,7 @@ class Session:
                 error.hint = "create it with: snapstore init URL"
             raise
         self._opened.append(archive)
+        _say_warnings()
         return archive
 
     def close(self) -> None:
@@ -108,6 +110,10 @@ class Session:
     def progress(self, description: str, total: float | None) -> Iterator[Any]:
         """Show a progress bar on stderr while the block runs.
 
+        Args:
+            description: One word for what is done.
+            total: What `completed` counts up to; None when nobody knows.
+
         Yields:
             `update(completed, text)`, which does nothing when there is no bar. `completed` counts up to `total`.
         """
@@ -120,7 +126,7 @@ class Session:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%"),
+            *([] if total is None else [TextColumn("{task.percentage:>3.0f}%")]),
             TextColumn("{task.fields[text]}"),
             TimeElapsedColumn(),
         )
@@ -130,6 +136,23 @@ class Session:
         ) as bar:
             task = bar.add_task(description, total=total, text="")
             yield lambda completed, text="": bar.update(task, completed=completed, text=text)
+
+
+def _say_warnings() -> None:
+    """Let what lists warn of be a sentence on stderr, without the line of the source; until the process ends its command."""
+    from snapstore.index import IndexMissingWarning, IndexTailWarning
+
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, IndexMissingWarning | IndexTailWarning):
+            click.echo(f"snapstore: {message}", err=True)
+        else:
+            shown(message, category, *place, **more)
+
+    for category in (IndexMissingWarning, IndexTailWarning):
+        warnings.simplefilter("always", category)
+    warnings.showwarning = show
 
 
 def session_of(ctx: click.Context) -> Session:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final
 
+from snapstore.errors import NotFoundError
 from snapstore.format import names
 from snapstore.format.names import ChangeName
 from snapstore.format.register import Register
@@ -97,7 +98,10 @@ class Folder:
     ) -> Round | None:
         done = Round(generation)
         listed_ms = self._storage.now_ms()
-        self._collect(done, listed, listed_ms)
+        try:
+            self._collect(done, listed, listed_ms)
+        except NotFoundError:
+            return None  # a segment that was looked into has been replaced, and its grace period is over
         if done.rows:
             current = generation.current
             number = current.generation + 1

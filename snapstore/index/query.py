@@ -1,9 +1,7 @@
 """SQL over the index: DuckDB on the live segments, with the changes that are not folded yet put in place of their rows.
 
 Segments hold old versions of rows besides new ones, until they are merged. Looking for the newest version of every row
-would cost more than most queries, so it is looked for only where there can be several: each segment holds a snapshot
-once, so of each bucket only the smaller segments are asked which snapshots they speak of. For those the newest row
-counts, and the others are read as they are.
+would cost more than most queries, so it is looked for only where there may be several: the later ones say so (`revises`).
 """
 
 from __future__ import annotations
@@ -31,6 +29,9 @@ SETTINGS: Final = (
     "SET autoload_known_extensions = false",
     "SET TimeZone = 'UTC'",
 )
+
+_MERGING: Final = {"deleted", "revises"}
+"""Columns that say which rows count; those that are left all do."""
 
 EDGES: Final = """
 CREATE TEMP VIEW edges AS
@@ -61,12 +62,19 @@ class QueryResult:
         return self._reader.__arrow_c_stream__(requested_schema)
 
     def batches(self) -> Iterator[Any]:
-        """The rows as `pyarrow.RecordBatch`es."""
-        yield from self._reader
+        """The rows as `pyarrow.RecordBatch`es.
+
+        Raises:
+            InvalidInputError: `query_failed`: what only the data showed, such as a text that is no number.
+        """
+        try:
+            yield from self._reader
+        except OSError as error:  # what Arrow makes of an error of DuckDB
+            raise _failed(error) from error
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The rows as dicts of Python values."""
-        for batch in self._reader:
+        for batch in self.batches():
             yield from batch.to_pylist()
 
 
@@ -103,16 +111,20 @@ def run_query(storage: Storage, look: Any, sql: str, parameters: Sequence[Any] |
             if not left:
                 raise
         except duckdb.Error as error:
-            raise InvalidInputError(
-                f"the query failed: {error}", code="query_failed", hint="tables: snapshots, edges; the dialect is DuckDB's"
-            ) from error
+            raise _failed(error) from error
     raise AssertionError
+
+
+def _failed(error: Exception) -> InvalidInputError:
+    return InvalidInputError(
+        f"the query failed: {error}", code="query_failed", hint="tables: snapshots, edges; the dialect is DuckDB's"
+    )
 
 
 def _create_snapshots(connection: Any, storage: Storage, view: View) -> None:
     """Make the table `snapshots`: the newest row of each live snapshot."""
     connection.register("_tail", to_table(view.changed))
-    columns = ", ".join(name for name in schema().names if name != "deleted")
+    columns = ", ".join(name for name in schema().names if name not in _MERGING)
     parts = [f"SELECT {columns} FROM _tail"]
     if view.files:
         segments = _source(connection, storage, view.files, "_all")
@@ -131,16 +143,9 @@ def _doubtful(connection: Any, storage: Storage, view: View) -> bool:
     pa = arrow()
     connection.register("_changed", pa.table({"id": pa.array(view.seen, pa.string())}))
     parts = ["SELECT id FROM _changed"] if view.seen else []
-    largest: dict[str, IndexFile] = {}
-    for file in view.files:
-        known = largest.get(file.bucket)
-        if known is None or file.rows > known.rows:
-            largest[file.bucket] = file
-    # Rows of all graphs may meet rows of any bucket, so none of their segments is the largest of anything.
-    main = [file for bucket, file in largest.items() if bucket.startswith("h")]
-    others = [file for file in view.files if file not in main]
-    if others:
-        parts.append(f"SELECT id FROM {_source(connection, storage, others, '_others')}")
+    revised = [file for file in view.files if file.revised]
+    if revised:
+        parts.append(f"SELECT id FROM {_source(connection, storage, revised, '_revised')} WHERE revises")
     if not parts:
         return False
     connection.execute(f"CREATE TEMP TABLE _doubtful AS SELECT DISTINCT id FROM ({' UNION ALL '.join(parts)})")

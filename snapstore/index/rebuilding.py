@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Final
 
 from snapstore import clock
-from snapstore.errors import ConflictError
+from snapstore.errors import ConflictError, NotFoundError
 from snapstore.format import names
 from snapstore.format.index_current import IndexFile, Rebuilding, RetiredFile
 from snapstore.index.compaction import written
@@ -152,7 +152,10 @@ class Rebuilder:
             since = tuple(file for file in current.files if file.key not in known)
             # A fold could not see the rows that were being written here, so it left no tombstones at their places.
             gone = SegmentOutput(self._storage, current.generation + 1, current.generation + 1, by_bucket=False)
-            rows = left_places(self._segments, self._files, since)
+            try:
+                rows = left_places(self._segments, self._files, since)
+            except NotFoundError:
+                continue  # one of those that came since has been replaced already
             if rows:
                 gone.write(newest_of_each_place(to_table(rows)))
             gone.close()

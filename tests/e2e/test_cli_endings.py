@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 
 import snapstore
-from snapstore.cli.commands.restore import check_target, new_file
+from snapstore.cli.commands.restore import check_target
 from snapstore.errors import ConflictError, StorageError
+from snapstore.export import new_file
 from tests.e2e.shell import TIMEOUT_S, Shell
 
 RECORDS = 600

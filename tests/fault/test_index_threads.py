@@ -70,16 +70,16 @@ def until(done: threading.Event, call: Callable[[], object]) -> None:
 
 
 def fold(storage: Storage) -> None:
-    Index(storage, grace_s=0.5).refresh()
+    Index(storage, grace_s=5).refresh()
 
 
 def compact(storage: Storage) -> None:
-    Index(storage, grace_s=0.5).compact()
+    Index(storage, grace_s=5).compact()
 
 
 def rebuild(storage: Storage) -> None:
     with contextlib.suppress(ConflictError):  # another fold was the first one of the archive
-        Index(storage, grace_s=0.5).rebuild()
+        Index(storage, grace_s=5).rebuild()
 
 
 def read_table(storage: Storage) -> None:

@@ -25,7 +25,13 @@ if TYPE_CHECKING:
     from snapstore.archive import Archive
 
 NEEDED = ("blake3", "ormsgpack", "zstandard", "pyfastcdc", "obstore", "click", "rich")
-EXTRAS = {"s3": ("boto3",), "fsspec": ("fsspec", "s3fs"), "index": ("pyarrow",)}
+EXTRAS = {
+    "s3": ("boto3",),
+    "fsspec": ("fsspec", "s3fs"),
+    "index": ("pyarrow",),
+    "query": ("duckdb",),
+    "delta": ("deltalake",),
+}
 
 _SHOWN_VARIABLES = ("SNAPSTORE_", "AWS_", "GOOGLE_", "AZURE_")
 _SKEW_LIMIT_MS = 30_000

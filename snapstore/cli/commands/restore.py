@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
 import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
@@ -17,16 +14,14 @@ import click
 from snapstore.cli import inside, output, paths, resolve
 from snapstore.cli.options import CommandWithCommonOptions
 from snapstore.cli.session import Session, session_of
-from snapstore.errors import ConflictError, NotFoundError, StorageError
+from snapstore.errors import StorageError
+from snapstore.export.files import check_new, new_file
 
 if TYPE_CHECKING:
     from snapstore.snapshot import Snapshot
 
 _JSON_GROWTH = 2.0
 """JSON of agent states takes 1.1 to 1.3 times their MessagePack; escapes of control characters up to 6 times."""
-
-_PREFIX_CHARS = 40
-"""Characters of the target's name in that of the temporary file: 255 bytes are a name's limit on most systems."""
 
 _SLOW_BYTES = 64 * 1024 * 1024
 """Smaller states are there before a progress bar is drawn."""
@@ -128,12 +123,7 @@ def check_target(target: Path, needed_bytes: int, *, force: bool) -> None:
         ConflictError: `target_exists`.
         StorageError: `storage_full`.
     """
-    if not target.parent.is_dir():
-        raise NotFoundError("no such folder", code="folder_not_found", folder=str(target.parent))
-    if target.is_dir():
-        raise ConflictError("the target is a folder", code="target_exists", hint="name a file in it", target=str(target))
-    if (target.exists() or target.is_symlink()) and not force:
-        raise ConflictError("the target exists", code="target_exists", hint="choose another, or --force", target=str(target))
+    check_new(target, force=force)
     free = shutil.disk_usage(target.parent).free
     if free < needed_bytes + _SPARE_BYTES:
         raise StorageError(
@@ -143,43 +133,6 @@ def check_target(target: Path, needed_bytes: int, *, force: bool) -> None:
             needed_bytes=needed_bytes,
             free_bytes=free,
         )
-
-
-@contextlib.contextmanager
-def new_file(target: Path, *, force: bool) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `target` that takes its name when the block succeeds, and goes away otherwise."""
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name[:_PREFIX_CHARS]}.", suffix=".part", dir=target.parent)
-    except PermissionError as error:
-        raise StorageError("this folder cannot be written", code="permission_denied", folder=str(target.parent)) from error
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes private files; a restored state gets the rights that any new file would get.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        _put_in_place(temporary, target, force=force)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _put_in_place(temporary: Path, target: Path, *, force: bool) -> None:
-    """Give a finished file its name; without `force` a file that came to be meanwhile is kept."""
-    if not force:
-        try:
-            os.link(temporary, target)
-        except FileExistsError as error:
-            raise ConflictError("the target exists", code="target_exists", target=str(target)) from error
-        except OSError:  # a file system without hard links: the check before must do
-            if target.exists():
-                raise
-        else:
-            return
-    temporary.replace(target)
 
 
 def _print_plan(session: Session, plan: dict[str, object]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from snapstore.cli import output, resolve
+from snapstore.cli import filters, output, resolve
 from snapstore.cli.options import CommandWithCommonOptions
 from snapstore.cli.session import session_of
 from snapstore.errors import CorruptionError, InvalidInputError
@@ -50,7 +50,7 @@ def command(
     session = session_of(ctx)
     if parent and no_parent:
         raise click.UsageError("--parent and --no-parent exclude each other")
-    facts = _metadata(metadata)
+    facts = filters.pairs("--metadata", metadata)
     state = _read(file, format)
     archive = session.open()
     above = None if no_parent else _parent(archive, run, parent)
@@ -73,19 +73,6 @@ def command(
 
 def _parent(archive: Archive, run: str, parent: str | None) -> Any:
     return archive.latest(run) if parent is None else resolve.snapshot(archive, parent, run=run)
-
-
-def _metadata(pairs: tuple[str, ...]) -> dict[str, Any]:
-    facts: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not key or not equals:
-            raise click.UsageError(f"--metadata needs KEY=VALUE, not {pair!r}")
-        try:
-            facts[key] = json.loads(value)
-        except ValueError:
-            facts[key] = value
-    return facts
 
 
 def _read(file: str, format: str) -> Any:

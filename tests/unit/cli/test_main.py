@@ -85,7 +85,7 @@ def test_wrong_usage_is_two(capsys: pytest.CaptureFixture[str], words: list[str]
 
 
 def test_the_table_of_commands_is_true() -> None:
-    names = "init save import log ls show cat diff restore fork list rm stats doctor completion"
+    names = "init save import log ls show cat diff restore fork list query scan export index rm stats doctor completion"
     assert " ".join(app.COMMANDS) == names
     for name, (module, help) in app.COMMANDS.items():
         command = importlib.import_module(f"snapstore.cli.commands.{module}").command

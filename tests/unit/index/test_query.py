@@ -81,6 +81,13 @@ def test_a_bad_query_says_what_is_wrong(archive: Archive, sql: str) -> None:
     assert caught.value.code == "query_failed"
 
 
+def test_what_only_the_data_shows_is_an_error_of_the_query_too(archive: Archive) -> None:
+    archive.save({}, run="r", graph="g", metadata={"model": "large"})
+    with pytest.raises(InvalidInputError) as caught:
+        asked(archive, "SELECT metadata['model']::INTEGER FROM snapshots")
+    assert caught.value.code == "query_failed"
+
+
 def test_the_result_is_a_table_for_other_engines(archive: Archive) -> None:
     pa = pytest.importorskip("pyarrow")
     archive.save({}, run="r", graph="g")

@@ -1,0 +1,116 @@
+"""`snapstore index` shows the index and what would help it, and does that; lists go on meanwhile and say what they lack.
+
+Method: the command in this process on a small archive of each test's own.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snapstore.index import arrow, tail
+from tests.unit.cli.calls import SNAPSHOTS, call, filled
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Path:
+    with filled(tmp_path / "archive"):
+        return tmp_path / "archive"
+
+
+def document(url: Path, *words: str) -> dict[str, Any]:
+    done = call(url, "index", *words, "--json")
+    assert (done.code, done.err) == (0, "")
+    found: dict[str, Any] = json.loads(done.out)
+    assert found["schema_version"] == 1
+    return found
+
+
+def test_status_says_how_it_is(url: Path) -> None:
+    found = document(url, "status")
+    assert (found["type"], found["rows"], found["tail"], found["files"]) == ("index", 8, 4, 1)
+    assert (found["lost"], found["advice"]) == (False, None)
+    assert found["folded_at"].endswith("Z")
+    shown = call(url, "index", "status")
+    lines = [line.split("  ", 1) for line in shown.out.splitlines()]
+    assert [name for name, _ in lines] == ["state", "rows", "not folded", "last fold"]
+    assert [value.strip() for _, value in lines[:1] + lines[2:3]] == ["in use", "4 changes"]
+    assert shown.err == ""
+
+
+def test_folding_leaves_no_change_behind(url: Path) -> None:
+    assert document(url, "refresh")["markers"] == 4
+    assert (document(url, "status")["rows"], document(url, "status")["tail"]) == (SNAPSHOTS, 0)
+    assert call(url, "index", "refresh").out == "folded 0 changes into 0 rows\n"
+
+
+def test_compacting_folds_and_merges(url: Path) -> None:
+    done = document(url, "compact")
+    assert (done["type"], done["markers"]) == ("compact", 4)
+    assert done["bytes_written"] > 0
+    found = document(url, "status")
+    assert (found["files"], found["rows"], found["tail"]) == (1, SNAPSHOTS, 0)
+    assert call(url, "index", "compact").out.startswith("folded 0 changes, merged ")
+
+
+def test_a_lost_index_is_noticed_and_made_again(url: Path) -> None:
+    rows = call(url, "list", "--json").data
+    shutil.rmtree(url / "index")
+    shown = call(url, "index", "status")
+    assert (shown.code, shown.err) == (0, "run: snapstore index rebuild\n")
+    assert document(url, "status")["advice"] == "snapstore index rebuild"
+    listed = call(url, "list", "--json")
+    assert (listed.code, listed.data) == (0, rows)
+    assert "snapstore index rebuild" in listed.err
+    assert len(listed.err.splitlines()) == 1, "a sentence, not a line of our source"
+    assert document(url, "rebuild")["snapshots"] == SNAPSHOTS
+    assert document(url, "status")["lost"] is False
+    listed = call(url, "list", "--json")
+    assert (listed.data, listed.err) == (rows, "")
+
+
+def test_a_long_tail_is_named_with_what_helps(url: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tail, "LONG_TAIL", 3)
+    assert call(url, "index", "status").err == "run: snapstore index compact\n"
+    listed = call(url, "list", "-n", "20")
+    assert (listed.code, "snapstore index compact" in listed.err) == (0, True)
+    call(url, "index", "compact")
+    assert call(url, "index", "status").err == ""
+
+
+def test_lists_may_be_a_little_old(url: Path) -> None:
+    assert len(call(url, "list", "--graph", "größe", "--json").rows()) == 8
+    for age in ("1h", "3600", "30m"):
+        assert len(call(url, "list", "--graph", "größe", "--max-staleness", age, "--json").rows()) == 4
+    assert len(call(url, "list", "--graph", "größe", "--max-staleness", "0", "--json").rows()) == 8
+    wrong = call(url, "list", "--max-staleness", "soon")
+    assert (wrong.code, "no length of time" in wrong.err) == (2, True)
+
+
+def test_pages_follow_each_other(url: Path) -> None:
+    everything = [row["id"] for row in call(url, "list", "--node", "plan", "--json").rows()]
+    pages: list[str] = []
+    while len(pages) < len(everything):
+        before = ["--before", pages[-1]] if pages else []
+        pages += [row["id"] for row in call(url, "list", "--node", "plan", "-n", "4", "--json", *before).rows()]
+    assert pages == everything
+
+
+def test_wrong_words_are_two(url: Path) -> None:
+    for words in ([], ["nothing"], ["status", "x"]):
+        done = call(url, "index", *words)
+        assert (done.code, done.data) == (2, b""), words
+        assert "snapstore" in done.err
+
+
+def test_a_missing_pyarrow_is_named(url: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrow.arrow.cache_clear()
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    done = call(url, "index", "compact")
+    assert (done.code, "pip install 'snapstore[index]'" in done.err) == (2, True)
+    assert call(url, "index", "status").code == 0
