@@ -33,6 +33,8 @@ CASES = {
     "text": "case_value:rows_text",
     "random": "case_value:rows_random",
     "langgraph": "case_langgraph:rows",
+    "scan": "case_scan:rows",
+    "index": "case_index:rows",
     "long": "case_session:rows_long",
 }
 
