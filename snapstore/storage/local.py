@@ -145,6 +145,8 @@ class LocalStorage:
     def put(self, key: str, data: BytesLike) -> str:
         """See `Storage.put`."""
         target = self._path(key)
+        if not len(data) and self._put_empty(target, key):
+            return digest.digest_hex(data)
         with self._failures(key), self._temporary(data) as temporary:
             with self._locked(key):
                 self._into_place(temporary, target, os.rename)
@@ -231,6 +233,17 @@ class LocalStorage:
         finally:
             with contextlib.suppress(OSError):
                 os.unlink(path)
+
+    def _put_empty(self, target: str, key: str) -> bool:
+        """Make an empty object, which cannot be seen half-written: its name is all it is. False when there is one already."""
+        with self._failures(key):
+            self._prepare()
+            try:
+                self._into_place("", target, _touch)
+            except FileExistsError:
+                return False
+            self._sync_folder(os.path.dirname(target))
+        return True
 
     def _create(self, temporary: str, target: str, key: str) -> None:
         try:
@@ -426,6 +439,10 @@ def _read_range(file: int, size: int, key: str, start: int, length: int) -> byte
             raise object_truncated(key, wanted=start + length, size=start + len(data))
         data += more
     return data
+
+
+def _touch(_temporary: str, target: str) -> None:
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
 
 
 def _flush(file: int) -> None:
