@@ -67,10 +67,11 @@ class Compactor:
     def merge_all(self) -> Compacted:
         """Merge each bucket as far as it goes, and delete what crashes left behind."""
         done = self.merge_due()
-        generation = self._generations.read()
-        for merge in whole_merges(self._mergeable(generation)):
-            step = self._merge(self._generations.read(), merge)
-            done = _sum(done, step) if step is not None else done
+        for is_shared in (True, False):  # first the segments of all graphs: what is split off them belongs to the buckets
+            for merge in whole_merges(self._mergeable(self._generations.read())):
+                if (merge.bucket == ALL_GRAPHS) is is_shared:
+                    step = self._merge(self._generations.read(), merge)
+                    done = _sum(done, step) if step is not None else done
         return replace(done, deleted=done.deleted + self._sweep())
 
     def _merge(self, generation: Generation, merge: Merge) -> Compacted | None:

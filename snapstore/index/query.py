@@ -127,29 +127,41 @@ def _create_snapshots(connection: Any, storage: Storage, view: View) -> None:
     columns = ", ".join(name for name in schema().names if name not in _MERGING)
     parts = [f"SELECT {columns} FROM _tail"]
     if view.files:
-        segments = _source(connection, storage, view.files, "_all")
-        doubtful = _doubtful(connection, storage, view)
-        if doubtful:
-            connection.execute(f"""CREATE TEMP TABLE _newest AS SELECT * FROM {segments} SEMI JOIN _doubtful USING (id)
-                QUALIFY row_number() OVER (PARTITION BY graph, created_at, id ORDER BY updated_at DESC) = 1""")
-            parts.append(f"SELECT {columns} FROM _newest WHERE NOT deleted AND id NOT IN (SELECT id FROM _changed)")
-        rest = "ANTI JOIN _doubtful USING (id) " if doubtful else ""
-        parts.append(f"SELECT {columns} FROM {segments} {rest}WHERE NOT deleted")
+        parts += [f"SELECT {columns} FROM {part}" for part in _parts(connection, storage, view)]
     connection.execute(f"CREATE TEMP VIEW snapshots AS {' UNION ALL '.join(parts)}")
 
 
-def _doubtful(connection: Any, storage: Storage, view: View) -> bool:
-    """Make the table `_doubtful`: ids of which there may be several rows; False when there is none."""
+def _parts(connection: Any, storage: Storage, view: View) -> Iterator[str]:
+    """Parts of the segments that hold the newest row of each live snapshot without unfolded changes."""
+    span = _shared_times(connection, storage, view)
+    single = [file for file in view.files if span is None or file.created_to < span[0] or span[1] < file.created_from]
+    several = [file for file in view.files if file not in single]
+    # Rows of changed snapshots have their time in common with the change, but for those that were elsewhere before.
+    connection.register("_moved", arrow().table({"id": arrow().array(view.moved, arrow().string())}))
+    stays = "id NOT IN (SELECT id FROM _moved)" if view.moved else "true"
+    if single:
+        yield f"{_source(connection, storage, single, '_single')} WHERE {stays}"
+    if several:
+        source = _source(connection, storage, several, "_several")
+        connection.execute(f"""CREATE TEMP VIEW _newest AS SELECT * FROM {source} SEMI JOIN _shared USING (created_at)
+            QUALIFY row_number() OVER (PARTITION BY graph, created_at, id ORDER BY updated_at DESC) = 1""")
+        yield f"_newest WHERE NOT deleted AND id NOT IN (SELECT id FROM _changed) AND {stays}"
+        yield f"{source} ANTI JOIN _shared USING (created_at) WHERE {stays}"
+
+
+def _shared_times(connection: Any, storage: Storage, view: View) -> tuple[int, int] | None:
+    """Make the table `_shared`: creation times at which there may be old versions; the first and the last, None without any."""
     pa = arrow()
-    connection.register("_changed", pa.table({"id": pa.array(view.seen, pa.string())}))
-    parts = ["SELECT id FROM _changed"] if view.seen else []
+    ids = pa.array([row.id for row in view.seen], pa.string())
+    times = pa.array([row.created_at for row in view.seen], schema().field("created_at").type)
+    connection.register("_changed", pa.table({"id": ids, "created_at": times}))
+    parts = ["SELECT created_at FROM _changed"]
     revised = [file for file in view.files if file.revised]
     if revised:
-        parts.append(f"SELECT id FROM {_source(connection, storage, revised, '_revised')} WHERE revises")
-    if not parts:
-        return False
-    connection.execute(f"CREATE TEMP TABLE _doubtful AS SELECT DISTINCT id FROM ({' UNION ALL '.join(parts)})")
-    return bool(connection.execute("SELECT count(*) FROM _doubtful").fetchone()[0])
+        parts.append(f"SELECT created_at FROM {_source(connection, storage, revised, '_revised')} WHERE revises")
+    connection.execute(f"CREATE TEMP TABLE _shared AS SELECT DISTINCT created_at FROM ({' UNION ALL '.join(parts)})")
+    [(first, last)] = connection.execute("SELECT epoch_ms(min(created_at)), epoch_ms(max(created_at)) FROM _shared").fetchall()
+    return None if first is None else (first, last)
 
 
 def _source(connection: Any, storage: Storage, files: Sequence[IndexFile], name: str) -> str:

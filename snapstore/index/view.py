@@ -8,6 +8,7 @@ from typing import Final
 from snapstore.errors import ConflictError
 from snapstore.format import names
 from snapstore.format.index_current import IndexFile
+from snapstore.format.names import ChangeName
 from snapstore.index.filters import RowFilter
 from snapstore.index.generations import Generations
 from snapstore.index.rows import Row
@@ -26,12 +27,15 @@ class View:
     Attributes:
         files: the live segments.
         changed: rows that count instead of those in the segments.
-        seen: ids of the snapshots that have changed; rows of the segments with these ids do not count.
+        seen: the same and tombstones: rows of the segments with their ids do not count.
+        moved: ids of those of which segments may hold rows at other places, in the graph that they were moved from or at the
+            time when they were made before.
     """
 
     files: tuple[IndexFile, ...]
     changed: list[Row]
-    seen: list[str]
+    seen: list[Row]
+    moved: list[str]
 
 
 def look(storage: Storage, generations: Generations) -> View:
@@ -42,19 +46,29 @@ def look(storage: Storage, generations: Generations) -> View:
     """
     for _ in range(TRIES):
         generation = generations.read()
-        changed = _changed(storage)
+        seen, moved = _changes(storage)
         if generations.read().folds == generation.folds:
             break
     else:
         raise ConflictError("the index kept changing while it was read", code="index_busy")
     if generation.token is None and generations.lost():
-        return View((), [*every_row(storage, RowFilter())], [])
-    live = [row for row in changed if not row.deleted]
-    return View(generation.current.files, live, [row.id for row in changed])
+        return View((), [*every_row(storage, RowFilter())], [], [])
+    live = [row for row in seen if not row.deleted]
+    return View(generation.current.files, live, seen, moved)
 
 
-def _changed(storage: Storage) -> list[Row]:
-    """The rows of all snapshots with a change marker, tombstones included."""
-    changes = (names.parse_change_key(info.key) for info in storage.list(names.CHANGES_PREFIX))
-    keys = dict.fromkeys(change.register_key for change in changes if change is not None)
-    return [Row.of(register) for register in read_registers(storage, [*keys]) if register is not None]
+def _changes(storage: Storage) -> tuple[list[Row], list[str]]:
+    """The rows of all snapshots with a change marker, tombstones included, and the ids of those that have moved."""
+    changes: dict[str, list[ChangeName]] = {}
+    for change in (names.parse_change_key(info.key) for info in storage.list(names.CHANGES_PREFIX)):
+        if change is not None:
+            changes.setdefault(change.register_key, []).append(change)
+    rows: list[Row] = []
+    moved: list[str] = []
+    for key, register in zip(changes, read_registers(storage, [*changes]), strict=True):
+        if register is not None:
+            rows.append(Row.of(register))
+            graph = names.encode_name(register.graph)
+            if any(change.encoded_graph != graph or change.changed_ms < register.created_at for change in changes[key]):
+                moved.append(register.id)
+    return rows, moved
