@@ -137,7 +137,7 @@ class Committer:
         base = head if not old.deleted and (head.proven or head.root is not None) else self._readable(head)
         # A create that never finished has no place in the history to keep, like a tombstone.
         anew = old.deleted or (base is None and not old.prevs)
-        created_ms = self.next_ms(what.after_ms) if anew else old.created_at
+        created_ms = self.next_ms(max(what.after_ms, old.updated_at)) if anew else old.created_at
         if not anew and what.after_ms >= created_ms:
             raise InvalidInputError(
                 "a snapshot cannot continue one that is newer than itself",
