@@ -118,6 +118,6 @@ def _without(table: Any, tail: Tail) -> Any:
     pa = arrow()
     mask = pa.compute.is_in(table["id"], value_set=pa.array(ids.known, pa.string()))
     if ids.digests:
-        held = pa.array([tail.has_changed(id) for id in table["id"].to_pylist()])
+        held = pa.array([tail.has_changed(id) for id in table["id"].to_pylist()], pa.bool_())
         mask = pa.compute.or_(mask, held)
     return table.filter(pa.compute.invert(mask))
