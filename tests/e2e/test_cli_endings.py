@@ -6,6 +6,7 @@ Method: a real process is stopped by a real signal while it imports or restores,
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -88,11 +89,14 @@ def test_a_reader_that_has_seen_enough_ends_the_command_quietly(shell: Shell) ->
         ["cat", "id-599"],
         ["restore", "id-599", "--to", "-"],
     ):
-        process = shell.start(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        assert process.stdout is not None
+        # A pipe that holds a page: what fits into one could all be written before it is closed.
+        reading, writing = os.pipe()
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+        process = shell.start(*words, stdout=writing, stderr=subprocess.PIPE)
+        os.close(writing)
         assert process.stderr is not None
-        process.stdout.read(10)
-        process.stdout.close()
+        assert os.read(reading, 10)
+        os.close(reading)
         err = process.stderr.read()
         process.stderr.close()
         assert (process.wait(TIMEOUT_S), err) == (141, b""), words

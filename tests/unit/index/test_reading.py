@@ -21,7 +21,8 @@ import pytest
 
 import snapstore
 from snapstore.errors import FormatError, InvalidInputError, MissingExtraError
-from snapstore.index import Index, IndexMissingWarning, IndexTailWarning, RowFilter
+from snapstore.format.index_current import IndexCurrent, bucket_of
+from snapstore.index import Index, IndexMissingWarning, IndexTailWarning, RowFilter, levels
 from snapstore.index import arrow as arrow_module
 from snapstore.index import tail as tail_module
 from snapstore.index.generations import CURRENT_KEY
@@ -105,6 +106,18 @@ def test_a_fold_of_nothing_writes_nothing() -> None:
     usage = world.cost(Index(world.meter).refresh)
     assert usage.writes == 0
     assert world.keys("changes/") == ["changes/=folded"]
+
+
+def test_compacting_leaves_one_segment_per_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was split off the segments of all graphs stayed beside the merged ones: old versions lingered, queries were slow."""
+    monkeypatch.setattr(levels, "LEVEL_0_ROWS", 4)
+    monkeypatch.setattr(levels, "SPLIT_LEVEL", 2)  # from 12 rows on
+    world = World()
+    index = folded(world, folds=8)
+    index.compact()
+    files = IndexCurrent.decode(world.memory.get(CURRENT_KEY).data).files
+    assert sorted(file.bucket for file in files) == sorted({bucket_of("g"), bucket_of("h")})
+    assert [file.revised for file in files] == [0, 0]
 
 
 def test_few_changes_can_be_left_for_later() -> None:
