@@ -109,7 +109,7 @@ class SegmentWriter:
             last=last,
             graphs=self._graphs if len(self._graphs) <= GRAPHS_LIMIT else None,
         )
-        return entry, memoryview(body)
+        return entry, memoryview(body).cast("B")
 
     def _cut(self, rows: int) -> None:
         self._writer.write_table(self._pending.slice(0, rows), row_group_size=rows)

@@ -41,7 +41,18 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
                 state["messages"].append(message(step))
                 state["cost"] = step / 4
                 run.save(state, node="plan")
+        archive.index.compact()
     return str(folder)
+
+
+@pytest.fixture(scope="module")
+def segments(url: str) -> list[str]:
+    """The files of its index, which engines read with no code of ours."""
+    with snapstore.open(url, read_only=True) as archive:
+        return [str(Path(url) / key) for key in archive.index.files()]
+
+
+COUNTS = {"support": ROWS, "other": 20}
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +74,7 @@ def by_id(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(found, key=lambda row: str(row["id"]))
 
 
-def test_spark(url: str, expected: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spark(url: str, segments: list[str], expected: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     sql = pytest.importorskip("pyspark.sql", reason="pyspark is not installed")
     from snapstore.adapters.spark import register
 
@@ -74,6 +85,8 @@ def test_spark(url: str, expected: list[dict[str, Any]], monkeypatch: pytest.Mon
     builder = sql.SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
     spark = builder.config("spark.sql.session.timeZone", "UTC").getOrCreate()
     try:
+        rows = spark.read.parquet(*segments).where("not deleted").groupBy("graph").count().collect()
+        assert {row["graph"]: row["count"] for row in rows} == COUNTS
         register(spark)
         frame = spark.read.format("snapstore").options(url=url, graph="support", paths=json.dumps(PATHS)).load()
         assert by_id(frame.toArrow().to_pylist()) == by_id(expected)
@@ -89,7 +102,7 @@ def test_spark(url: str, expected: list[dict[str, Any]], monkeypatch: pytest.Mon
         spark.stop()
 
 
-def test_ray(url: str, expected: list[dict[str, Any]]) -> None:
+def test_ray(url: str, segments: list[str], expected: list[dict[str, Any]]) -> None:
     ray = pytest.importorskip("ray", reason="ray is not installed")
     from snapstore.adapters.ray import SnapstoreDatasource
 
@@ -101,6 +114,8 @@ def test_ray(url: str, expected: list[dict[str, Any]]) -> None:
     )
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
+        counted = ray.data.read_parquet(segments, columns=["graph"]).groupby("graph").count().take_all()
+        assert {row["graph"]: row["count()"] for row in counted} == COUNTS
         found = ray.data.read_datasource(SnapstoreDatasource(url, PATHS, graph="support"))
         assert found.count() == ROWS
         rows = [row for table in found.iter_batches(batch_format="pyarrow", batch_size=None) for row in table.to_pylist()]
@@ -109,10 +124,12 @@ def test_ray(url: str, expected: list[dict[str, Any]]) -> None:
         ray.shutdown()
 
 
-def test_daft(url: str, expected: list[dict[str, Any]]) -> None:
+def test_daft(url: str, segments: list[str], expected: list[dict[str, Any]]) -> None:
     daft = pytest.importorskip("daft", reason="daft is not installed")
     from snapstore.adapters.daft import SnapstoreSource
 
+    counted = daft.read_parquet(segments).groupby("graph").agg(daft.col("id").count()).to_pydict()
+    assert dict(zip(counted["graph"], counted["id"], strict=True)) == COUNTS
     frame = SnapstoreSource(url, PATHS, graph="support").read()
     assert by_id(frame.to_arrow().to_pylist()) == by_id(expected)
     assert frame.where(daft.col("cost") > 4).select("cost").count_rows() == sum(row["cost"] > 4 for row in expected)

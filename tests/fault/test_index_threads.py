@@ -23,6 +23,7 @@ from snapstore.index import AutoFold, Index, RowFilter
 from snapstore.opening import open_on
 from snapstore.storage.memory import MemoryStorage
 from snapstore.storage.protocol import Storage
+from tests.servers import Endpoint
 from tests.unit.index.histories import listed, make_everything_small, timeless, truth
 
 WRITERS = 16
@@ -89,6 +90,17 @@ def read_table(storage: Storage) -> None:
 
 @pytest.mark.timeout(240)
 def test_nothing_is_lost_doubled_or_stale_while_all_work_at_once(archive: Archive) -> None:
+    work_at_once(archive)
+
+
+@pytest.mark.timeout(240)
+def test_nothing_is_lost_doubled_or_stale_on_s3(ministack: Endpoint) -> None:
+    with snapstore.open(f"s3://{ministack.bucket}/at-once", create=True, storage_options=ministack.options) as archive:
+        work_at_once(archive)
+
+
+def work_at_once(archive: Archive) -> None:
+    """Let everybody work, and compare what they saw and what is left with the registers."""
     done = threading.Event()
     failures: list[BaseException] = []
 

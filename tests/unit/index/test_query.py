@@ -18,6 +18,7 @@ from snapstore.archive import Archive
 from snapstore.errors import InvalidInputError
 from snapstore.opening import open_archive, open_on
 from snapstore.storage.memory import MemoryStorage
+from tests.servers import Endpoint
 from tests.unit.index.histories import Story
 
 COLUMNS = ["id", "run", "graph", "node", "status", "parents", "size_bytes", "stored_bytes", "version"]
@@ -57,6 +58,18 @@ def test_a_query_shows_what_the_list_shows(archive: Archive, seed: int) -> None:
         assert sorted((edge["snapshot"], edge["parent"], edge["ordinal"]) for edge in edges) == sorted(
             (row.id, parent, place) for row in rows.values() for place, parent in enumerate(row.parents)
         )
+
+
+def test_segments_on_object_storage_are_read_without_extensions(ministack: Endpoint) -> None:
+    with open_archive(f"s3://{ministack.bucket}/query", create=True, storage_options=ministack.options) as archive:
+        for number in range(20):
+            archive.save({"n": number}, run="r", graph="odd" if number % 2 else "even", id=f"s{number}")
+        archive.index.compact()
+        archive.delete("s3")
+        asking = "SELECT graph, count(*) AS n FROM snapshots GROUP BY 1 ORDER BY 1"
+        assert asked(archive, asking) == [{"graph": "even", "n": 10}, {"graph": "odd", "n": 9}]
+        archive.index.rebuild()
+        assert asked(archive, asking) == [{"graph": "even", "n": 10}, {"graph": "odd", "n": 9}]
 
 
 def test_a_lost_index_is_no_loss_of_answers(archive: Archive) -> None:

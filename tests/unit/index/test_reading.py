@@ -21,6 +21,7 @@ import pytest
 
 import snapstore
 from snapstore.errors import FormatError, InvalidInputError, MissingExtraError
+from snapstore.format import names
 from snapstore.format.index_current import IndexCurrent, bucket_of
 from snapstore.index import Index, IndexMissingWarning, IndexTailWarning, RowFilter, levels
 from snapstore.index import arrow as arrow_module
@@ -257,6 +258,20 @@ def test_a_long_tail_answers_and_says_what_to_run(monkeypatch: pytest.MonkeyPatc
         assert len(listed(Index(world.memory), RowFilter(graph="g"), limit=5)) == 5
     Index(world.memory).compact()
     assert len(listed(Index(world.memory), RowFilter(graph="g"))) == 30
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_million_changes_that_are_not_folded_are_answered_with_a_warning() -> None:
+    world = World()
+    snapshots = [world.archive.save({"n": number}, run="r", graph="g", id=f"s{number}") for number in range(1000)]
+    for number in range(1_000_000):
+        register = snapshots[number % 1000].register
+        world.memory.put(names.change_key("g", register.updated_at, f"{number:032x}", register.id), b"")
+    with pytest.warns(IndexTailWarning, match="snapstore index compact"):
+        assert len(listed(Index(world.memory), RowFilter(graph="g"))) == 1000
+    with pytest.warns(IndexTailWarning, match="snapstore index compact"):
+        assert len(listed(Index(world.memory), RowFilter())) == 1000
 
 
 # Engines --------------------------------------------------------------------------------------------------------------
