@@ -14,7 +14,6 @@ from snapstore import clock
 from snapstore.errors import InvalidInputError, ReadOnlyError
 from snapstore.format import names
 from snapstore.format.config_document import ArchiveConfig
-from snapstore.history import walks
 from snapstore.history.diff import Change, compare
 from snapstore.history.heads import read_head, wait_for_pack
 from snapstore.history.latest import latest_of_run
@@ -245,14 +244,13 @@ class Archive:
 
     def leaves(self, run: str) -> list[Snapshot]:
         """Every snapshot of a run that none continues, newest first."""
-        heads = walks.leaf_heads(self.storage, run)
-        return [self._writer.snapshot(head) for head in sorted(heads, key=lambda head: -head.register.created_at)]
+        return [self._writer.found(one) for one in self.index.of_run(run).leaves()]
 
     def log(self, run: str, limit: int | None = None) -> list[Snapshot]:
-        """The snapshots of a run, newest first."""
+        """The snapshots of a run, newest first; those of long runs read their registers when they are used."""
         if limit == 0:
             return []
-        return [self._writer.snapshot(head) for head in walks.run_heads(self.storage, run, limit)]
+        return [self._writer.found(one) for one in self.index.of_run(run).walk(limit)]
 
     def list(  # noqa: PLR0917 - the order is that of the documented API
         self,
@@ -287,7 +285,7 @@ class Archive:
             MissingExtraError: there is an index, and pyarrow is not installed.
         """
         wanted = self._filter(graph, run, status, since, until, before, node=node, metadata=metadata)
-        return rows(self.storage, self.index, wanted, limit, seconds(max_staleness))
+        return rows(self.index, wanted, limit, seconds(max_staleness))
 
     @property
     def index(self) -> Index:

@@ -6,38 +6,32 @@ import datetime
 from collections.abc import Iterator
 
 from snapstore.errors import InvalidInputError
-from snapstore.history import walks
-from snapstore.index import Index, Row, RowFilter
+from snapstore.index import Index, RowFilter
+from snapstore.index.of_run import PAGE, row_of
 from snapstore.snapshot import SnapshotInfo
-from snapstore.storage.protocol import Storage
 
 __all__ = ["Moment", "Position", "milliseconds", "rows", "seconds"]
 
 Moment = datetime.datetime | int
 """An aware datetime, or milliseconds since 1970 UTC."""
 
-PAGE = 64
-"""Snapshots of a run looked up at the same time."""
-
 Position = tuple[int, str]
 """Where a row stands in the order of lists: the negated creation time, then the id."""
 
 
-def rows(
-    storage: Storage, index: Index, wanted: RowFilter, limit: int | None, max_staleness_s: float | None
-) -> Iterator[SnapshotInfo]:
-    """The wanted rows, newest first by creation; those of one run come from its own listing."""
+def rows(index: Index, wanted: RowFilter, limit: int | None, max_staleness_s: float | None) -> Iterator[SnapshotInfo]:
+    """The wanted rows, newest first by creation; those of one run of whatever graph are found by its own listing."""
     if wanted.run is None or wanted.graph is not None:
         for row in index.rows(wanted, limit=limit, max_staleness_s=max_staleness_s):
             yield SnapshotInfo.of(row)
         return
     left = limit
     at_once = PAGE if limit is None else max(1, min(PAGE, limit))
-    for head in walks.run_heads(storage, wanted.run, created_to=wanted.created_to, at_once=at_once):
-        if left == 0 or (wanted.since is not None and head.register.created_at < wanted.since):
+    for row in map(row_of, index.of_run(wanted.run).walk(created_to=wanted.created_to, at_once=at_once, by_id=True)):
+        if left == 0 or (wanted.since is not None and row.created_at < wanted.since):
             return
-        if wanted.wants(Row.of(head.register)):
-            yield SnapshotInfo.of(head.register)
+        if wanted.wants(row):
+            yield SnapshotInfo.of(row)
             left = None if left is None else left - 1
 
 

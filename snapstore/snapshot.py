@@ -10,6 +10,7 @@ import datetime
 import json
 from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from typing import Any, BinaryIO, Literal, overload
 
@@ -90,12 +91,15 @@ class Snapshot:
 
     Attributes are those of `SnapshotInfo`, and `register` and `tree`, the documents behind them. The object shows what
     was current when it was read: later changes of the same id do not show in it.
+
+    Args:
+        info: what it shows.
+        load: gives the register and the tree; called when they are used for the first time.
     """
 
-    def __init__(self, register: Register, tree: Tree, version: PreviousVersion | None = None) -> None:
-        self.register = register
-        self.tree = tree
-        info = self.info = SnapshotInfo.of(register, version)
+    def __init__(self, info: SnapshotInfo, load: Callable[[], tuple[Register, Tree]]) -> None:
+        self._load = load
+        self.info = info
         self.id = info.id
         self.run = info.run
         self.graph = info.graph
@@ -109,6 +113,20 @@ class Snapshot:
         self.size_bytes = info.size_bytes
         self.stored_bytes = info.stored_bytes
         self.version = info.version
+
+    @cached_property
+    def _source(self) -> tuple[Register, Tree]:
+        return self._load()
+
+    @property
+    def register(self) -> Register:
+        """The document that says where everything lies."""
+        return self._source[0]
+
+    @property
+    def tree(self) -> Tree:
+        """The state's tree."""
+        return self._source[1]
 
     def __repr__(self) -> str:
         return f"<Snapshot {self.id!r} run={self.run!r} graph={self.graph!r} status={self.status!r}>"

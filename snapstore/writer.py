@@ -15,9 +15,13 @@ from snapstore.errors import ConflictError, InvalidInputError, NotFoundError
 from snapstore.format import names
 from snapstore.format.limits import PARENTS_LIMIT, STATUS_LIMIT_BYTES
 from snapstore.format.metadata import metadata_from_text, metadata_to_text
+from snapstore.format.register import PreviousVersion, Register
 from snapstore.history.commit import TAKEOVER_S, Committer, Description
 from snapstore.history.heads import EAGER_BYTES, Head, HeadCache, Reading, read_head, tree_of
 from snapstore.history.swaps import until_swapped
+from snapstore.history.tree import Tree
+from snapstore.index import Row
+from snapstore.index.of_run import Found
 from snapstore.snapshot import Snapshot, SnapshotDraft, SnapshotInfo
 from snapstore.storage.parallel import parallel
 from snapstore.storage.protocol import Storage
@@ -218,7 +222,36 @@ class Writer:
 
     def snapshot(self, head: Head) -> Snapshot:
         """What the user gets for a head."""
-        return Snapshot(head.register, tree_of(self._storage, head.register))
+        return self._shown(head.register)
+
+    def found(self, found: Found) -> Snapshot:
+        """What the user gets for a snapshot of a run."""
+        if isinstance(found, Head):
+            return self.snapshot(found)
+        return Snapshot(SnapshotInfo.of(found), lambda: self._source_of(found))
+
+    def _shown(self, register: Register, version: PreviousVersion | None = None) -> Snapshot:
+        source = register, tree_of(self._storage, version or register)
+        return Snapshot(SnapshotInfo.of(register, version), lambda: source)
+
+    def _source_of(self, row: Row) -> tuple[Register, Tree]:
+        """The documents behind a row, which was seen a while ago.
+
+        Raises:
+            ConflictError: `snapshot_changed`: the state that the row speaks of has been replaced.
+            NotFoundError: `snapshot_not_found`.
+        """
+        head = read_head(self._storage, row.id)
+        if head is None or head.register.deleted:
+            raise snapshot_not_found(row.id)
+        register = head.register
+        versions: tuple[Register | PreviousVersion, ...] = (register, *register.prevs)
+        for version in versions:
+            if version.digest == row.digest and register.created_at == row.created_at:
+                return register, tree_of(self._storage, version)
+        raise ConflictError(
+            "the snapshot has been replaced since it was listed", code="snapshot_changed", hint="get it again", id=row.id
+        )
 
     def opened(self, head: Head) -> Snapshot | None:
         """A snapshot from its register; None when its save never finished."""
@@ -234,7 +267,7 @@ class Writer:
             reader.load_packs()
         except NotFoundError:
             for version in register.prevs:
-                earlier = Snapshot(register, tree_of(self._storage, version), version)
+                earlier = self._shown(register, version)
                 try:
                     earlier.tree.reader.load_packs()
                 except NotFoundError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 
 from snapstore.errors import CorruptionError, NotFoundError
 from snapstore.format import names
@@ -20,10 +19,7 @@ from snapstore.packs.reader import read_tail
 from snapstore.storage.parallel import parallel
 from snapstore.storage.protocol import ObjectInfo, Storage
 
-__all__ = ["RunEntry", "counts", "entries_of", "leaf_heads", "live_heads", "run_entries", "run_heads", "written_ids"]
-
-PAGE = 64
-"""Snapshots looked up at the same time."""
+__all__ = ["RunEntry", "counts", "entries_of", "live_heads", "run_entries", "written_ids"]
 
 
 @dataclass(slots=True)
@@ -130,61 +126,6 @@ def counts(head: Head, run: str, entry: RunEntry) -> bool:
     return register.created_at == entry.created_ms and (bool(entry.packs) or main.key in entry.empties)
 
 
-def run_heads(
-    storage: Storage, run: str, limit: int | None = None, *, created_to: int | None = None, at_once: int = PAGE
-) -> Iterator[Head]:
-    """The snapshots of a run, newest first.
-
-    Args:
-        storage: the archive's storage.
-        run: the run.
-        limit: at most so many.
-        created_to: only those created at this time or earlier, milliseconds since 1970; newer ones are not even read.
-        at_once: how many are looked up at the same time.
-    """
-    batch: list[RunEntry] = []
-    left = limit
-    size = at_once if limit is None else min(at_once, limit)
-    for entry in run_entries(storage, run):
-        if created_to is not None and entry.created_ms > created_to:
-            continue
-        batch.append(entry)
-        if len(batch) >= size:
-            for head in live_heads(storage, run, batch):
-                if head is not None:
-                    yield head
-                    left = None if left is None else left - 1
-                    if left == 0:
-                        return
-            batch = []
-    yield from islice((head for head in live_heads(storage, run, batch) if head is not None), left)
-
-
 def written_ids(storage: Storage, run: str) -> set[str]:
     """Of which snapshots of a run there are packs, by the first 12 hex digits of the digests of their ids: one listing."""
     return {entry.id12 for entry in run_entries(storage, run) if entry.packs}
-
-
-def leaf_heads(storage: Storage, run: str) -> list[Head]:
-    """Every snapshot of a run that nothing live in it continues, newest first.
-
-    A history goes on through deleted snapshots: what lies before one is no leaf while something live lies behind it.
-    An id may stand in the listing more than once: deleted and made again, or left by a create that was refused. A child
-    is always newer than its parent, so it never counts against an incarnation that came after it.
-    """
-    entries = list(run_entries(storage, run))
-    heads: dict[int, Head | None] = {}
-    wanted = [index for index, entry in enumerate(entries) if entry.unsure]
-    while True:
-        heads.update(zip(wanted, live_heads(storage, run, [entries[index] for index in wanted]), strict=True))
-        continued: dict[str, int] = {}
-        for index, entry in enumerate(entries):  # children first
-            head = heads.get(index)
-            if index in heads and head is None and continued.get(entry.id12, -1) <= entry.created_ms:
-                continue
-            for parent in entry.parents if head is None else map(names.short_digest, head.register.parents):
-                continued[parent] = max(continued.get(parent, -1), entry.created_ms)
-        leaves = [index for index, entry in enumerate(entries) if continued.get(entry.id12, -1) <= entry.created_ms]
-        wanted = [index for index in leaves if index not in heads]
-        if not wanted:
-            return [head for head in map(heads.get, leaves) if head is not None]

@@ -13,6 +13,7 @@ from snapstore.index.exact import exact_tables
 from snapstore.index.filters import RowFilter
 from snapstore.index.folding import Folder
 from snapstore.index.generations import Generations
+from snapstore.index.of_run import RunRows
 from snapstore.index.query import QueryResult, run_query
 from snapstore.index.reading import Reader
 from snapstore.index.rebuilding import Rebuilder
@@ -62,6 +63,10 @@ class Index:
         """
         reader = Reader(self._storage, self._generations, self._segments, self._kept)
         return reader.rows(wanted or RowFilter(), limit, max_staleness_s)
+
+    def of_run(self, run: str) -> RunRows:
+        """The snapshots of one run, whatever graphs it lies in: to walk through, or its leaves."""
+        return RunRows(self._storage, self._generations, self._segments, run)
 
     def table(self, graph: str | None = None) -> ArrowTable:
         """All rows of live snapshots, or those of a graph, as a table that engines of others read."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -10,12 +11,14 @@ import pytest
 from snapstore.archive import Archive
 from snapstore.format import names
 from snapstore.format.register import Register
-from snapstore.index import Index, Row, RowFilter, folding, levels, rebuilding, segments, stream, tail, times, writing
+from snapstore.index import Index, Row, RowFilter, folding, levels, of_run, rebuilding, segments, stream, tail, times, writing
 from snapstore.snapshot import SnapshotDraft
 from snapstore.storage.protocol import Storage
 
 GRAPHS = ["support", "a/b=c", "größe 🚀", "default", "x" * 300]
 """Names that file systems and hive folders would trip over, and one that keys hold as a digest only."""
+
+RUNS = ["r0", "r1", "r2"]
 
 
 def truth(storage: Storage, wanted: RowFilter) -> list[Row]:
@@ -33,7 +36,7 @@ def listed(index: Index, wanted: RowFilter, **more: Any) -> list[Row]:
     return list(index.rows(wanted, **more))
 
 
-def timeless(rows: list[Row]) -> list[Any]:
+def timeless(rows: Iterable[Row]) -> list[Any]:
     """Rows without what a heartbeat changes: it leaves no marker, so a folded row shows it late."""
     return [
         (row.id, row.run, row.graph, row.node, row.status, row.parents, row.created_at, row.metadata, row.digest) for row in rows
@@ -76,12 +79,18 @@ class Story:
         }
         self.archive.save(
             {"n": self.count},
-            run=f"r{self.rng.randrange(3)}",
+            run=self.rng.choice(RUNS),
             graph=graph,
             id=id,
+            parent=self._parent(id),
             node=self.rng.choice(["plan", None]),
             metadata=self.rng.choice([{}, metadata, {"model": "large"}]),
         )
+
+    def _parent(self, id: str) -> str | None:
+        """A snapshot that a new one continues, of whatever run."""
+        live = [row.id for row in truth(self.archive.storage, RowFilter())]
+        return None if id in live else self.rng.choice([None, *live[:6]])
 
     def _changed(self, draft: SnapshotDraft | None) -> SnapshotDraft | None:
         if draft is not None:
@@ -102,6 +111,10 @@ def make_everything_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tail, "PAGE_KEYS", 7)
     monkeypatch.setattr(tail, "BATCH_MIN", 2)
     monkeypatch.setattr(times, "PAGE_KEYS", 5)
+    monkeypatch.setattr(of_run, "PAGE", 2)
+    monkeypatch.setattr(of_run, "AT_ONCE", 5)
+    monkeypatch.setattr(of_run, "GRAPHS_MOST", 3)
+    monkeypatch.setattr(of_run, "MARKERS_MOST", 9)
     monkeypatch.setattr(folding, "ROUND_MARKERS", 11)
     monkeypatch.setattr(rebuilding, "BATCH_ROWS", 9)
 

@@ -21,11 +21,13 @@ from snapstore import clock
 from snapstore.format.index_current import IndexCurrent
 from snapstore.history import commit
 from snapstore.index import Index, IndexMissingWarning, RowFilter
-from snapstore.index.generations import CURRENT_KEY
+from snapstore.index.generations import CURRENT_KEY, Generations
+from snapstore.index.of_run import RunRows, row_of
 from snapstore.index.rows import Row, from_table
+from snapstore.index.segments import Segments
 from snapstore.storage.memory import MemoryStorage
 from tests.unit.archives import World
-from tests.unit.index.histories import GRAPHS, Story, listed, make_everything_small, timeless, truth
+from tests.unit.index.histories import GRAPHS, RUNS, Story, listed, make_everything_small, timeless, truth
 
 DAY_MS = 24 * 3_600_000
 
@@ -55,6 +57,12 @@ def check(world: World, index: Index, story: Story) -> None:
             assert timeless(listed(index, span)) == timeless(truth(world.memory, span))
             page = RowFilter(graph=wanted.graph, run=wanted.run, after=(-row.created_at, row.id))
             assert timeless(listed(index, page, limit=3)) == timeless(truth(world.memory, page)[:3])
+    for run in RUNS:
+        expected = truth(world.memory, RowFilter(run=run))
+        assert timeless([row_of(found) for found in index.of_run(run).walk(by_id=True)]) == timeless(expected)
+        assert timeless([row_of(found) for found in index.of_run(run).walk(4, at_once=1, by_id=True)]) == timeless(expected[:4])
+        one_by_one = RunRows(world.memory, Generations(MemoryStorage()), Segments(world.memory), run).leaves()
+        assert timeless(map(row_of, index.of_run(run).leaves())) == timeless(map(row_of, one_by_one))
     for graph in (None, story.rng.choice(GRAPHS)):
         table = from_table(pa.table(index.table(graph)))
         assert by_id(table) == by_id(truth(world.memory, RowFilter(graph=graph)))
