@@ -325,7 +325,7 @@ class Archive:
         *,
         graph: str | None = None,
         run: str | None = None,
-        where: Mapping[str, Any] | None = None,
+        where: Mapping[str, Any] | str | None = None,
         types: Mapping[str, str] | None = None,
         on_error: OnError = "raise",
         progress: Callable[[Progress], object] | None = None,
@@ -336,7 +336,8 @@ class Archive:
             paths: such as `"cost"`, `"messages[*].role"`, `"messages[-1].content"`; a dict gives the columns names.
             graph: only snapshots of this graph.
             run: only snapshots of this run.
-            where: further arguments of `list`: `status`, `since`, `until`, `limit`, `before`, `node`, `metadata`.
+            where: further arguments of `list`: `status`, `since`, `until`, `limit`, `before`, `node`, `metadata`; or a
+                condition in SQL over the columns of `snapshots`, as in `query`.
             types: types by column name (`bool int64 float64 string json binary timestamp datetime`); the others are found
                 out from a sample.
             on_error: what a value that does not fit its type does: "raise" an error that names it, or become "null".
@@ -347,13 +348,16 @@ class Archive:
             that other processes can execute.
 
         Raises:
-            InvalidInputError: a path or type that is none.
-            MissingExtraError: pyarrow is not installed; when it is read.
+            InvalidInputError: a path or type that is none, or `query_failed`.
+            MissingExtraError: pyarrow is not installed, when it is read; or duckdb, for a condition in SQL.
         """
         try:
-            chosen = self.list(graph, run, **(where or {}))
+            chosen = self.list(graph, run, **({} if isinstance(where, str) else where or {}))
         except TypeError as error:
             raise InvalidInputError(f"where takes the arguments of list: {error}", code="unknown_filter") from error
+        if isinstance(where, str):
+            ids = {row["id"] for row in self.query(f"SELECT id FROM snapshots WHERE (\n{where}\n)").rows()}  # noqa: S608
+            chosen = (row for row in chosen if row.id in ids)
         return scan(self.storage, chosen, paths, types=types, on_error=on_error, progress=progress)
 
     def scan_tasks(self, paths: str | Sequence[str] | Mapping[str, str], **options: Any) -> tuple[ScanTask, ...]:

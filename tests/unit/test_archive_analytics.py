@@ -115,6 +115,17 @@ def test_a_scan_takes_the_filters_of_lists(archive: Archive) -> None:
         archive.scan("cost", where={"colour": "red"})
 
 
+def test_a_scan_takes_a_condition_in_sql(archive: Archive) -> None:
+    """What lists cannot express, such as comparisons; a comment at its end hides nothing of ours."""
+    plan = archive.scan("cost", graph="odd", where="size_bytes > 0 AND id >= 's07' -- the newest")
+    assert sorted(row["id"] for row in pa.Table.from_batches(plan).to_pylist()) == ["s07", "s09", "s11"]
+    with pytest.raises(InvalidInputError) as caught:
+        archive.scan("cost", where="colour = 'red'")
+    assert caught.value.code == "query_failed"
+    with pytest.raises(InvalidInputError, match="where takes"):
+        archive.scan("cost", where=["red"])  # type: ignore[arg-type]
+
+
 def test_a_writer_folds_by_itself_and_never_waits() -> None:
     world = World()
     index = world.archive.index
