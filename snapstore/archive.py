@@ -307,14 +307,16 @@ class Archive:
         """Ask the index in SQL (DuckDB): tables `snapshots` and `edges` (snapshot, parent, ordinal).
 
         Args:
-            sql: in DuckDB's dialect; `metadata['model']` is a field of the metadata, as text.
+            sql: in DuckDB's dialect, one query, before which `SET` may stand; `metadata['model']` is a field of the metadata,
+                as text.
             parameters: for `?` or `$name` in it.
 
         Returns:
-            An object with `__arrow_c_stream__`, and `rows()` for dicts.
+            An object with `__arrow_c_stream__`, and `rows()` for dicts: a stream, read once. Ctrl-C, `close()` and the end of
+            a `with` stop the query.
 
         Raises:
-            InvalidInputError: `query_failed`, with what DuckDB says.
+            InvalidInputError: `query_failed`, with what DuckDB says; `query_read`, when the rows are taken twice.
             MissingExtraError: duckdb or pyarrow is not installed.
         """
         return self.index.query(sql, parameters)
@@ -339,8 +341,11 @@ class Archive:
             where: further arguments of `list`: `status`, `since`, `until`, `limit`, `before`, `node`, `metadata`; or a
                 condition in SQL over the columns of `snapshots`, as in `query`.
             types: types by column name (`bool int64 float64 string json binary timestamp datetime`); the others are found
-                out from a sample.
-            on_error: what a value that does not fit its type does: "raise" an error that names it, or become "null".
+                out from a sample of 64 snapshots, which may not show a rare field or a rare kind of value. Such a value is a
+                `value_misfit` when its batch is read, or text in a `string` column. Give the types of columns that are rare
+                or change, say `types={"cost": "float64"}`; "json" holds everything.
+            on_error: what a value that does not fit its type does: "raise" an error that names the snapshot, path and value,
+                or become "null".
             progress: called after every batch and at the end.
 
         Returns:

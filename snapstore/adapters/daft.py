@@ -20,8 +20,7 @@ from daft.io.source import DataSource, DataSourceTask
 from daft.recordbatch import RecordBatch
 from daft.schema import Schema
 
-from snapstore.adapters.engines import planned
-from snapstore.scan.planning import ScanTask
+from snapstore.adapters.engines import Part, planned
 
 __all__ = ["SnapstoreSource"]
 
@@ -36,9 +35,7 @@ class SnapstoreSource(DataSource):
     """
 
     def __init__(self, url: str, paths: str | Sequence[str] | Mapping[str, str], **options: Any) -> None:
-        with planned(url, paths, **options) as scan:
-            self._tasks, self._schema = scan.tasks, Schema.from_pyarrow_schema(scan.schema)
-        self._storage_options = options.get("storage_options")
+        self._plan = planned(url, paths, **options)
 
     @property
     def name(self) -> str:
@@ -48,24 +45,24 @@ class SnapstoreSource(DataSource):
     @property
     def schema(self) -> Schema:
         """The columns of the scan."""
-        return self._schema
+        return Schema.from_pyarrow_schema(self._plan.schema)
 
     async def get_tasks(self, pushdowns: Pushdowns) -> AsyncIterator[DataSourceTask]:  # noqa: ARG002 - Daft applies them
-        """One per task of the scan."""
-        for task in self._tasks:
-            yield _Task(task, self._schema, self._storage_options)
+        """One per part of the scan."""
+        for part in self._plan.parts:
+            yield _Task(part)
 
 
 class _Task(DataSourceTask):
-    def __init__(self, task: ScanTask, schema: Schema, storage_options: Mapping[str, Any] | None) -> None:
-        self._task, self._schema, self._storage_options = task, schema, storage_options
+    def __init__(self, part: Part) -> None:
+        self._part = part
 
     @property
     def schema(self) -> Schema:
         """The columns of the scan."""
-        return self._schema
+        return Schema.from_pyarrow_schema(self._part.task.schema)
 
     async def read(self) -> AsyncIterator[RecordBatch]:
-        """The batches of the task."""
-        for batch in self._task.read(storage_options=self._storage_options):
+        """The batches of the part."""
+        for batch in self._part.read():
             yield RecordBatch.from_arrow_record_batches([batch], batch.schema)

@@ -1,19 +1,52 @@
-"""What the sources for cluster engines share: from options to a planned scan."""
+"""What the sources for cluster engines share: from options to the parts of a scan, which their workers read."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
+from snapstore.errors import InvalidInputError
 from snapstore.listing import Moment
 from snapstore.opening import open_archive
-from snapstore.scan.planning import OnError, Scan, scan
+from snapstore.scan.planning import OnError, ScanTask, scan
 
-__all__ = ["planned"]
+__all__ = ["Part", "Plan", "from_texts", "planned"]
+
+_OPTIONS = frozenset(["graph", "namespace", "on_error", "paths", "run", "since", "status", "types", "until", "url"])
 
 
-@contextmanager
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A task of a scan, with what opens its storage in another process; it can be sent there.
+
+    Attributes:
+        task: what to read.
+        storage_options: as in `snapstore.open`.
+    """
+
+    task: ScanTask
+    storage_options: Mapping[str, Any] | None = field(repr=False)  # credentials belong into no log
+
+    def read(self) -> Iterator[Any]:
+        """The batches of the task, `pyarrow.RecordBatch`es."""
+        return self.task.read(storage_options=self.storage_options)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A planned scan.
+
+    Attributes:
+        schema: of the batches of every part, a `pyarrow.Schema`.
+        parts: together they give every row once.
+    """
+
+    schema: Any
+    parts: tuple[Part, ...]
+
+
 def planned(
     url: str,
     paths: str | Sequence[str] | Mapping[str, str],
@@ -27,8 +60,8 @@ def planned(
     types: Mapping[str, str] | None = None,
     on_error: OnError = "raise",
     storage_options: Mapping[str, Any] | None = None,
-) -> Iterator[Scan]:
-    """Plan a scan of an archive, which is open for as long as the plan is used.
+) -> Plan:
+    """Plan a scan of an archive.
 
     Args:
         url: of the archive; workers open it by the same one, so a relative path or `memory://` serves one machine at most.
@@ -44,4 +77,58 @@ def planned(
         storage_options: as in `snapstore.open`.
     """
     with open_archive(url, namespace=namespace, storage_options=storage_options, read_only=True) as archive:
-        yield scan(archive.storage, archive.list(graph, run, status, since, until), paths, types=types, on_error=on_error)
+        found = scan(archive.storage, archive.list(graph, run, status, since, until), paths, types=types, on_error=on_error)
+        return Plan(found.schema, tuple(Part(task, storage_options) for task in found.tasks))
+
+
+def from_texts(options: Mapping[str, str]) -> dict[str, Any]:
+    """The arguments of `planned` from an engine that has texts only.
+
+    Args:
+        options: `paths` and `types` as JSON, or one path as it is; `since` and `until` in milliseconds since 1970;
+            `storage.NAME` for a storage option; the others as they are.
+
+    Raises:
+        InvalidInputError: `invalid_option`.
+    """
+    storage = {name.removeprefix("storage."): text for name, text in options.items() if name.startswith("storage.")}
+    given = {name: text for name, text in options.items() if not name.startswith("storage.")}
+    wrong = sorted(set(given) - _OPTIONS) or sorted({"url", "paths"} - set(given))
+    if wrong:
+        raise InvalidInputError(
+            "an option is missing or unknown",
+            code="invalid_option",
+            hint=f"options: {', '.join(sorted(_OPTIONS))}",
+            options=wrong,
+        )
+    arguments: dict[str, Any] = {**given, "paths": _paths(given["paths"]), "types": _types(given.get("types", "{}"))}
+    for name in {"since", "until"} & set(given):
+        arguments[name] = _milliseconds(name, given[name])
+    return {**arguments, "storage_options": storage or None}
+
+
+def _paths(text: str) -> Any:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return text
+    return found if isinstance(found, (list, dict)) else text
+
+
+def _types(text: str) -> Any:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise InvalidInputError("types are a JSON object", code="invalid_option", hint='{"cost": "float64"}', types=text)
+    return found
+
+
+def _milliseconds(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise InvalidInputError(
+            "a time is a whole number", code="invalid_option", hint="milliseconds since 1970 UTC", **{name: text}
+        ) from error

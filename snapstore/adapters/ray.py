@@ -11,7 +11,7 @@ Workers need snapstore and the storage's credentials; `storage_options` are sent
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,8 +19,7 @@ import pyarrow as pa
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
-from snapstore.adapters.engines import planned
-from snapstore.scan.planning import ScanTask
+from snapstore.adapters.engines import Part, planned
 
 __all__ = ["SnapstoreDatasource"]
 
@@ -36,26 +35,25 @@ class SnapstoreDatasource(Datasource):
 
     def __init__(self, url: str, paths: str | Sequence[str] | Mapping[str, str], **options: Any) -> None:
         super().__init__()
-        with planned(url, paths, **options) as scan:
-            self._tasks = scan.tasks
-        self._storage_options = options.get("storage_options")
+        self._plan = planned(url, paths, **options)
 
     def estimate_inmemory_data_size(self) -> int | None:
         """Not known: it depends on what stands at the paths."""
         return None
 
-    def get_read_tasks(self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None) -> list[ReadTask]:  # noqa: ARG002 - tasks are cut where packs are shared, not by number
-        """One per task of the scan."""
+    def get_read_tasks(self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None) -> list[ReadTask]:  # noqa: ARG002 - parts are cut where packs are shared, not by number
+        """One per part of the scan."""
+        unknown = {"size_bytes": None, "input_files": None, "exec_stats": None}
         return [
             ReadTask(
-                partial(_read, task, self._storage_options),
-                BlockMetadata(num_rows=task.rows, size_bytes=None, input_files=None, exec_stats=None),
-                schema=task.schema,
+                partial(_tables, part),
+                BlockMetadata(num_rows=part.task.rows, **unknown),
+                schema=self._plan.schema,
                 per_task_row_limit=per_task_row_limit,
             )
-            for task in self._tasks
+            for part in self._plan.parts
         ]
 
 
-def _read(task: ScanTask, storage_options: Mapping[str, Any] | None) -> Iterable[pa.Table]:
-    return (pa.Table.from_batches([batch]) for batch in task.read(storage_options=storage_options))
+def _tables(part: Part) -> Iterator[pa.Table]:
+    return (pa.Table.from_batches([batch]) for batch in part.read())

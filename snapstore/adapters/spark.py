@@ -15,7 +15,6 @@ Executors need snapstore and the storage's credentials; set `PYSPARK_PYTHON` to 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,13 +24,9 @@ from pyspark.sql.datasource import DataSource, DataSourceReader, InputPartition
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructType
 
-from snapstore.adapters.engines import planned
-from snapstore.errors import InvalidInputError
-from snapstore.scan.planning import ScanTask
+from snapstore.adapters.engines import Part, from_texts, planned
 
 __all__ = ["SnapstoreSource", "register"]
-
-_OPTIONS = frozenset(["graph", "namespace", "on_error", "paths", "run", "since", "status", "types", "until", "url"])
 
 
 class SnapstoreSource(DataSource):
@@ -44,12 +39,11 @@ class SnapstoreSource(DataSource):
 
     def schema(self) -> StructType:
         """The columns of the scan."""
-        with planned(**_arguments(dict(self.options))) as scan:
-            return from_arrow_schema(scan.schema)
+        return from_arrow_schema(planned(**from_texts(self.options)).schema)
 
     def reader(self, schema: StructType) -> DataSourceReader:  # noqa: ARG002 - it is the one that `schema` gave
-        """A reader of the tasks."""
-        return _Reader(_arguments(dict(self.options)))
+        """A reader of the parts."""
+        return _Reader(from_texts(self.options))
 
 
 class _Reader(DataSourceReader):
@@ -57,50 +51,24 @@ class _Reader(DataSourceReader):
         self._arguments = arguments
 
     def partitions(self) -> list[InputPartition]:
-        """One per task."""
-        with planned(**self._arguments) as scan:
-            return [InputPartition(task) for task in scan.tasks]
+        """One per part."""
+        return [InputPartition(part) for part in planned(**self._arguments).parts]
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
-        """The batches of one task, in an executor."""
-        task: ScanTask = partition.value
-        schema = pa.schema([field.with_type(_as_spark_has_it(field.type)) for field in task.schema])
-        for batch in task.read(storage_options=self._arguments["storage_options"]):
+        """The batches of one part, in an executor."""
+        part: Part = partition.value
+        schema = pa.schema([field.with_type(_as_spark_has_it(field.type)) for field in part.task.schema])
+        for batch in part.read():
             yield from pa.Table.from_batches([batch]).cast(schema).to_batches()
 
 
 def _as_spark_has_it(kind: pa.DataType) -> pa.DataType:
     """The same type with Spark's unit for times, and its name for what is in a list: it takes no others."""
     if pa.types.is_list(kind):
-        return pa.list_(pa.field("element", kind.value_type))
+        return pa.list_(pa.field("element", _as_spark_has_it(kind.value_type)))
     return pa.timestamp("us", tz=kind.tz) if pa.types.is_timestamp(kind) else kind
 
 
 def register(spark: SparkSession) -> None:
     """Make the format known to a session."""
     spark.dataSource.register(SnapstoreSource)
-
-
-def _arguments(options: dict[str, str]) -> dict[str, Any]:
-    """What the options ask for, as `planned` takes it."""
-    storage = {name.removeprefix("storage."): options.pop(name) for name in list(options) if name.startswith("storage.")}
-    wrong = sorted(set(options) - _OPTIONS) or sorted({"url", "paths"} - set(options))
-    if wrong:
-        raise InvalidInputError(
-            "an option is missing or unknown",
-            code="invalid_option",
-            hint=f"options: {', '.join(sorted(_OPTIONS))}",
-            options=wrong,
-        )
-    arguments: dict[str, Any] = {**options, "paths": _paths(options["paths"]), "types": json.loads(options.get("types", "{}"))}
-    for name in {"since", "until"} & set(options):
-        arguments[name] = int(options[name])
-    return {**arguments, "storage_options": storage or None}
-
-
-def _paths(text: str) -> Any:
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return text
-    return found if isinstance(found, (list, dict)) else text

@@ -102,10 +102,11 @@ def _array(column: Column, found: Sequence[tuple[str, Any]], *, null_misfits: bo
 
 
 def _misfit(column: Column, id: str, value: object) -> InvalidInputError:
+    fits = "float64" if column.type == "int64" and isinstance(value, float) else "json"
     return InvalidInputError(
         "a value does not fit the type of its column",
         code="value_misfit",
-        hint=f'pass types={{"{column.name}": "json"}} or another type, or on_error="null"',
+        hint=f'pass types={{"{column.name}": "{fits}"}} or another type, or on_error="null"',
         id=id,
         path=column.text,
         type=column.type,

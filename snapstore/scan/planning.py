@@ -186,7 +186,7 @@ class Scan:
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
-        """The columns with their types; reads a sample of 64 snapshots if any type was not given."""
+        """The columns with their types; reads a sample of 64 snapshots if any type was not given, see `scan`."""
         open_columns = [column for column in self._asked if not column.type]
         last = len(self._targets) - 1
         sample = sorted({number * last // (SAMPLE_SNAPSHOTS - 1) for number in range(SAMPLE_SNAPSHOTS)}) if last >= 0 else []
@@ -261,7 +261,11 @@ def scan(
         snapshots: which ones, in any order: registers, rows or ids; one that is named twice comes once, one that is deleted
             is left out.
         paths: see `snapstore.scan.paths`; a dict gives the columns names of their own.
-        types: types by column name, see `snapstore.scan.columns`; the others are found out from a sample.
+        types: types by column name, see `snapstore.scan.columns`; the others are found out from a sample of 64 snapshots,
+            spread evenly from the oldest to the newest of every graph and run. A rare field, or a value of another kind in
+            few snapshots, may be in none of them: a column that is null in all 64 becomes `string`, and a value that does
+            not fit the type that was found is a `value_misfit`. Give the types of columns that are rare or change: "json"
+            holds everything.
         on_error: what a value that does not fit its type does: "raise" an error that names it, or become "null".
         progress: called after every batch and at the end.
 

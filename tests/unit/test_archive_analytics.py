@@ -126,6 +126,34 @@ def test_a_scan_takes_a_condition_in_sql(archive: Archive) -> None:
         archive.scan("cost", where=["red"])  # type: ignore[arg-type]
 
 
+def test_what_the_sample_did_not_show_is_named_with_a_type_that_holds_it() -> None:
+    """Types are found out from 64 of 200 snapshots; the 103rd, with its values of other kinds, is none of them."""
+    archive = World().archive
+    for number in range(200):
+        state: dict[str, Any] = {"cost": number, "tools": [{"took": number}]}
+        if number == 102:
+            state = {"cost": 0.5, "tools": [{"took": "long"}], "rare": 7}
+        archive.save(state, run="r", graph="g", id=f"s{number:03}")
+    for path, type in (("cost", "float64"), ("tools[*].took", "json")):
+        with pytest.raises(InvalidInputError) as caught:
+            list(archive.scan(path))
+        assert (caught.value.code, caught.value.context["id"], caught.value.context["path"]) == ("value_misfit", "s102", path)
+        assert f'{{"{path}": "{type}"}}' in str(caught.value.hint)
+        table = pa.Table.from_batches(archive.scan(path, types={path: type}))
+        assert table[path][102].as_py() == (0.5 if path == "cost" else ['"long"'])
+        assert pa.Table.from_batches(archive.scan(path, on_error="null"))[path][102].as_py() in (None, [None])
+    assert pa.Table.from_batches(archive.scan("rare"))["rare"][102].as_py() == "7"
+    assert pa.Table.from_batches(archive.scan("rare", types={"rare": "int64"}))["rare"][102].as_py() == 7
+
+
+def test_an_empty_archive_gives_empty_answers() -> None:
+    archive = World().archive
+    assert pa.table(archive.scan("cost")).num_rows == 0
+    assert archive.scan_tasks("cost") == ()
+    assert [*archive.query("SELECT count(*) AS n FROM snapshots").rows()] == [{"n": 0}]
+    assert pa.table(archive.query("SELECT * FROM edges")).column_names == ["snapshot", "parent", "ordinal"]
+
+
 def test_a_writer_folds_by_itself_and_never_waits() -> None:
     world = World()
     index = world.archive.index

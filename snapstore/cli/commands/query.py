@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,29 +37,16 @@ def command(ctx: click.Context, *, sql: str | None, file: str | None, parameters
     """Run SQL, in DuckDB's dialect, over the tables snapshots and edges (snapshot, parent, ordinal).
 
     Columns of snapshots: id run graph node status parents created_at updated_at size_bytes stored_bytes digest metadata
-    version, where metadata['model'] is a fact as text. Nothing is written. Times are printed in ISO 8601, bytes as hex.
+    version, where metadata['model'] is a fact as text. Nothing is written; SET may stand before the query. Times are
+    printed in ISO 8601, bytes as hex.
     """
     session = session_of(ctx)
     text = _sql(sql, file)
     wanted = results.chosen_format(session, format)
     values = _parameters(parameters)
     archive = session.open(read_only=True)
-    with _interruptible():
-        results.show(session, archive.query(text, values), wanted)
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C end the process: inside DuckDB nobody looks for it, and a query leaves nothing half-written."""
-    try:
-        before = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    except ValueError:  # not in the main thread, which alone gets signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with archive.query(text, values) as found:
+        results.show(session, found, wanted)
 
 
 def _sql(sql: str | None, file: str | None) -> str:

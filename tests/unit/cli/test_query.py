@@ -142,24 +142,37 @@ def test_a_missing_duckdb_is_named(url: Path, monkeypatch: pytest.MonkeyPatch) -
     index_query._duckdb.cache_clear()
 
 
-def test_ctrl_c_ends_a_query_that_would_take_for_ever(url: Path) -> None:
-    if not Path("/proc/self/maps").exists():
-        pytest.skip("this system does not show which libraries a process has loaded")
+def test_ctrl_c_ends_a_query_that_would_take_for_ever_like_any_other_command(url: Path) -> None:
+    """DuckDB looks for no signals: without care, it would work on until it is killed."""
+    words = [sys.executable, "-m", "snapstore.cli", "-r", str(url), "query"]
     endless = "select count(*) from range(1000000000000) a where a.range % 7 = 1"
-    words = [sys.executable, "-m", "snapstore.cli", "-r", str(url), "query", endless]
+    late = "select * from range(40000) union all select * from range(1000000000000) a where a.range % 7 = 8"
     environment = {**os.environ, "PYTHONPATH": str(Path(export.__file__).parents[2])}
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
-    try:
-        for _ in range(600):  # until DuckDB runs: before, Ctrl-C ends the process anyway
-            if "duckdb" in Path(f"/proc/{process.pid}/maps").read_text():
-                break
-            time.sleep(0.05)
-        time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) in {-signal.SIGINT, 130}
-    finally:
-        process.kill()
-        process.communicate()
+    for sql, first in ((endless, b""), (late, b"range\n0\n")):
+        process = subprocess.Popen([*words, sql], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+        try:
+            assert process.stdout is not None
+            begun = process.stdout.read(len(first))
+            if not first:
+                _until_it_uses_duckdb(process.pid)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+            assert (process.returncode, begun, err) == (130, first, b"snapstore: interrupted\n")
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def _until_it_uses_duckdb(pid: int) -> None:
+    """Wait: Ctrl-C before that is nothing special."""
+    maps = Path(f"/proc/{pid}/maps")
+    if not maps.exists():
+        pytest.skip("this system does not show which libraries a process has loaded")
+    for _ in range(600):
+        if "duckdb" in maps.read_text():
+            break
+        time.sleep(0.05)
+    time.sleep(0.5)
 
 
 def test_the_formats_are_those_of_exports() -> None:
