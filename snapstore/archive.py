@@ -19,7 +19,7 @@ from snapstore.history.heads import read_head, wait_for_pack
 from snapstore.history.latest import latest_of_run
 from snapstore.index import AutoFold, Index, QueryResult, RowFilter
 from snapstore.index.table import ArrowTable
-from snapstore.listing import Moment, Position, milliseconds, rows, seconds
+from snapstore.listing import Moment, Position, checked_limit, milliseconds, rows, seconds
 from snapstore.run import Run
 from snapstore.scan.planning import OnError, Progress, Scan, ScanTask, scan
 from snapstore.snapshot import Snapshot, SnapshotDraft, SnapshotInfo
@@ -248,7 +248,7 @@ class Archive:
 
     def log(self, run: str, limit: int | None = None) -> list[Snapshot]:
         """The snapshots of a run, newest first; those of long runs read their registers when they are used."""
-        if limit == 0:
+        if checked_limit(limit) == 0:
             return []
         return [self._writer.found(one) for one in self.index.of_run(run).walk(limit)]
 
@@ -260,7 +260,7 @@ class Archive:
         since: Moment | None = None,
         until: Moment | None = None,
         limit: int | None = None,
-        before: str | SnapshotInfo | None = None,
+        before: str | SnapshotInfo | Snapshot | None = None,
         *,
         node: str | None = None,
         metadata: Mapping[str, Any] | None = None,
@@ -275,7 +275,7 @@ class Archive:
             since: created at this moment or later (datetime, or milliseconds since 1970).
             until: created before this moment.
             limit: at most so many rows.
-            before: a row or id to continue after, for paging.
+            before: a row to continue after, for paging; or an id, which must be there still.
             node: only snapshots that this step produced.
             metadata: top-level fields that must have these values: text, numbers, booleans or None.
             max_staleness: leave out what was saved since the index was written, if that is at most so long ago (seconds, or
@@ -285,7 +285,7 @@ class Archive:
             MissingExtraError: there is an index, and pyarrow is not installed.
         """
         wanted = self._filter(graph, run, status, since, until, before, node=node, metadata=metadata)
-        return rows(self.index, wanted, limit, seconds(max_staleness))
+        return rows(self.index, wanted, checked_limit(limit), seconds(max_staleness))
 
     @property
     def index(self) -> Index:
@@ -409,7 +409,7 @@ class Archive:
         status: str | None,
         since: Moment | None,
         until: Moment | None,
-        before: str | SnapshotInfo | None,
+        before: str | SnapshotInfo | Snapshot | None,
         *,
         node: str | None,
         metadata: Mapping[str, Any] | None,
@@ -418,11 +418,15 @@ class Archive:
             graph, run, node, status, milliseconds(since), milliseconds(until), self._position(before), metadata or {}
         )
 
-    def _position(self, before: str | SnapshotInfo | None) -> Position | None:
-        if isinstance(before, str):
-            register = self._writer.required_head(before).register
-            return -register.created_at, register.id
-        return (-(milliseconds(before.created_at) or 0), before.id) if before is not None else None
+    def _position(self, before: str | SnapshotInfo | Snapshot | None) -> Position | None:
+        if isinstance(before, (SnapshotInfo, Snapshot)):
+            return -(milliseconds(before.created_at) or 0), before.id
+        if before is None:
+            return None
+        head = read_head(self.storage, before)
+        if head is None or head.register.deleted:
+            raise snapshot_not_found(before)
+        return -head.register.created_at, before
 
     def _check_writable(self) -> None:
         if self.read_only:

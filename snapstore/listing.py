@@ -10,7 +10,7 @@ from snapstore.index import Index, RowFilter
 from snapstore.index.of_run import PAGE, row_of
 from snapstore.snapshot import SnapshotInfo
 
-__all__ = ["Moment", "Position", "milliseconds", "rows", "seconds"]
+__all__ = ["Moment", "Position", "checked_limit", "milliseconds", "rows", "seconds"]
 
 Moment = datetime.datetime | int
 """An aware datetime, or milliseconds since 1970 UTC."""
@@ -39,6 +39,13 @@ def milliseconds(moment: Moment | None) -> int | None:
     """A moment as milliseconds since 1970 UTC."""
     if moment is None or isinstance(moment, int):
         return moment
+    if not isinstance(moment, datetime.datetime):
+        raise InvalidInputError(
+            "a moment is a datetime or milliseconds since 1970",
+            code="invalid_moment",
+            hint="datetime.fromisoformat(...) reads texts",
+            type=type(moment).__name__,
+        )
     if moment.tzinfo is None:
         raise InvalidInputError("a moment needs a time zone", code="naive_datetime", hint="use datetime.now(timezone.utc)")
     return (moment - datetime.datetime.fromtimestamp(0, datetime.UTC)) // datetime.timedelta(milliseconds=1)
@@ -46,4 +53,15 @@ def milliseconds(moment: Moment | None) -> int | None:
 
 def seconds(duration: datetime.timedelta | float | None) -> float | None:
     """A duration in seconds."""
-    return duration.total_seconds() if isinstance(duration, datetime.timedelta) else duration
+    if isinstance(duration, datetime.timedelta):
+        return duration.total_seconds()
+    if duration is not None and not isinstance(duration, (int, float)):
+        raise InvalidInputError("a duration is seconds or a timedelta", code="invalid_duration", type=type(duration).__name__)
+    return duration
+
+
+def checked_limit(limit: int | None) -> int | None:
+    """A limit that is one."""
+    if limit is not None and (type(limit) is not int or limit < 0):
+        raise InvalidInputError("a limit is a number of rows", code="invalid_limit", hint="0 or more, or None for all")
+    return limit

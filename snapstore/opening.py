@@ -51,8 +51,9 @@ def open_archive(
         single_writer: open a storage that failed the probe, with conditional writes emulated by this process. Only
             one process may then write; two would lose saves.
         timeout_s: how long one storage operation may take in all, in seconds.
-        index_after: how many changes by this process let it write them into the index, in a thread beside the saves; None
-            for never. It takes the extra `index`; without it, or before, lists read the changes themselves.
+        index_after: how many changes that are not in the index yet, whoever made them, let this process write them there, in
+            a thread beside its saves; None for never. It takes the extra `index`; without it, or before, lists read the
+            changes themselves.
 
     Raises:
         NotFoundError: there is no archive (`archive_not_found`); the hint says how to make one.

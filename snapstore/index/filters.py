@@ -26,7 +26,7 @@ class RowFilter:
         metadata: top-level fields that must have these values: text, numbers, booleans or None, equal in value and kind.
 
     Raises:
-        InvalidInputError: `filter_not_scalar`.
+        InvalidInputError: `filter_not_text`, `filter_not_scalar`.
     """
 
     graph: str | None = None
@@ -39,6 +39,12 @@ class RowFilter:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in ("graph", "run", "node", "status"):
+            if not isinstance(getattr(self, name), str | None):
+                raise InvalidInputError(f"a list is filtered by one {name}, a text", code="filter_not_text")
+        metadata: object = self.metadata
+        if not isinstance(metadata, Mapping) or not all(isinstance(key, str) for key in metadata):
+            raise InvalidInputError("metadata is filtered by a dict of fields and values", code="filter_not_text")
         for key, value in self.metadata.items():
             if not (value is None or isinstance(value, (str, int, float, bool))):
                 raise InvalidInputError(

@@ -152,12 +152,7 @@ class Folder:
         now_ms: int,
     ) -> None:
         row = Row.of(register) if register is not None else None
-        if row is not None:
-            # A fold that died before it deleted its markers, or a rebuild, has written rows for old markers before.
-            current = done.generation.current
-            oldest_ms = now_ms - max(age_ms for _, age_ms in changes)
-            repeated = current.rebuilding is not None or oldest_ms <= current.listed_until + CLOCK_MARGIN_MS
-            done.rows.append(replace(row, revises=row.revises or repeated))
+        absorbed = len(done.absorbed)
         for change, age_ms in changes:
             # What this marker announces was written by an attempt on a version before it. If the register is as new as the
             # marker, the attempt has landed or cannot land any more.
@@ -170,6 +165,12 @@ class Folder:
             moved = row is None or names.encode_name(row.graph) != change.encoded_graph
             if moved or (row is not None and change.changed_ms < row.created_at):
                 strays.setdefault(change.encoded_graph, {})[change.encoded_id] = row
+        if row is not None and len(done.absorbed) > absorbed:
+            # A fold that died before it deleted its markers, or a rebuild, has written rows for old markers before.
+            current = done.generation.current
+            oldest_ms = now_ms - max(age_ms for _, age_ms in changes)
+            repeated = current.rebuilding is not None or oldest_ms <= current.listed_until + CLOCK_MARGIN_MS
+            done.rows.append(replace(row, revises=row.revises or repeated))
 
     def _clear_places(self, done: Round, encoded_graph: str, ids: dict[str, Row | None]) -> None:
         """Add a tombstone for each place of a graph where an id stands no more."""

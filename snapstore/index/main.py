@@ -21,6 +21,7 @@ from snapstore.index.reports import Compacted, Folded, IndexStatus, Rebuilt
 from snapstore.index.rows import Row
 from snapstore.index.segments import Segments
 from snapstore.index.table import ArrowTable
+from snapstore.index.tail import TailWatch
 from snapstore.index.view import look
 from snapstore.storage.protocol import Storage
 
@@ -44,6 +45,7 @@ class Index:
         self._kept = kept if kept is not None else RowCache()
         self._generations = Generations(storage)
         self._segments = Segments(storage)
+        self._watch = TailWatch()
         self._grace_ms = int(grace_s * 1000)
         self.problem: str | None = None
 
@@ -61,7 +63,7 @@ class Index:
         Raises:
             MissingExtraError: there is an index, and pyarrow is not installed.
         """
-        reader = Reader(self._storage, self._generations, self._segments, self._kept)
+        reader = Reader(self._storage, self._generations, self._segments, self._kept, self._watch)
         return reader.rows(wanted or RowFilter(), limit, max_staleness_s)
 
     def of_run(self, run: str) -> RunRows:
@@ -70,7 +72,8 @@ class Index:
 
     def table(self, graph: str | None = None) -> ArrowTable:
         """All rows of live snapshots, or those of a graph, as a table that engines of others read."""
-        return ArrowTable(lambda: exact_tables(self._storage, self._generations, self._segments, graph))
+        wanted = RowFilter(graph=graph)
+        return ArrowTable(lambda: exact_tables(self._storage, self._generations, self._segments, wanted.graph))
 
     def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> QueryResult:
         """Run SQL over `snapshots` and `edges`; see `Archive.query`."""
@@ -91,7 +94,7 @@ class Index:
             at_least: do nothing when there are fewer markers.
         """
         if at_least > 1:
-            listing = self._storage.list(names.CHANGES_PREFIX, limit=at_least)
+            listing = self._storage.list(names.CHANGES_PREFIX, limit=at_least + 1)  # one key there is no marker
             if sum(names.parse_change_key(info.key) is not None for info in listing) < at_least:
                 return Folded()
         if self._generations.is_lost(self._generations.read()):

@@ -315,13 +315,26 @@ class LocalStorage:
         for name in ("", "/temporary", "/locks"):
             with contextlib.suppress(FileExistsError):
                 os.mkdir(self._own + name)
-        stale_before_s = (clock.now_ms() - STALE_TEMPORARY_MS) / 1000
         with os.scandir(f"{self._own}/temporary") as entries:
-            for entry in entries:
+            left = [*entries]
+        if left:
+            # By the clock of the file system, which may be another machine's: what is being written there looks young.
+            stale_before_ns = self._file_time_ns() - STALE_TEMPORARY_MS * 1_000_000
+            for entry in left:
                 with contextlib.suppress(FileNotFoundError):
-                    if entry.stat(follow_symlinks=False).st_mtime < stale_before_s:
+                    if entry.stat(follow_symlinks=False).st_mtime_ns < stale_before_ns:
                         os.unlink(entry.path)
         self._prepared = True
+
+    def _file_time_ns(self) -> int:
+        """The time that a file written now gets."""
+        path = f"{self._own}/temporary/{clock.random_hex()}"
+        file = os.open(path, _OPEN_TEMPORARY, 0o666)
+        try:
+            return os.fstat(file).st_mtime_ns
+        finally:
+            os.close(file)
+            os.unlink(path)
 
     @contextlib.contextmanager
     def _locked(self, key: str) -> Iterator[None]:

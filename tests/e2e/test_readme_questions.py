@@ -96,6 +96,8 @@ def names(history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         import_path(archive, "jsonl", ticket, run="ticket-42")
         shutil.copy(SAMPLE, tmp_path / "session.jsonl")
         import_path(archive, "claude-jsonl", tmp_path / "session.jsonl", run="tide-tables")
+        paid = next(one for one in archive.log("tide-tables") if "usage" in one["messages"][-1].get("message", {}))
+        archive.fork(paid.id, run="tide-tables-again")  # ends with a message that was paid for once
         if SWE_AGENT.is_dir():
             import_path(archive, "swe-agent", SWE_AGENT)
         found: Json = {"archive": archive}
@@ -145,7 +147,7 @@ def check_branches(branches: list[Json], history: History) -> None:
             start = (trial["task_id"], json.dumps(trial["traj"][:end]))
             children.setdefault(start, set()).add(json.dumps(trial["traj"][:longer]))
     expected = Counter((f"desk/{task}", len(ways)) for (task, _), ways in children.items() if len(ways) > 1)
-    expected["tide-tables", 2] += 1  # the user of the shipped session changed his mind once
+    expected["tide-tables", 2] += 2  # the user of the shipped session changed his mind once, and it was forked once
     assert expected.total() >= 3, "there is something to find"
     assert Counter((row["run"], row["ways"]) for row in branches) == expected
     assert [row["ways"] for row in branches] == sorted((row["ways"] for row in branches), reverse=True)

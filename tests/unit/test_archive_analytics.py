@@ -16,10 +16,12 @@ import pyarrow as pa
 import pytest
 
 from snapstore.archive import Archive
-from snapstore.errors import InvalidInputError
+from snapstore.errors import InvalidInputError, NotFoundError, StorageError
 from snapstore.index.auto import AutoFold
-from snapstore.opening import open_on
+from snapstore.opening import open_archive, open_on
 from snapstore.storage.memory import MemoryStorage
+from snapstore.storage.protocol import BytesLike
+from snapstore.storage.wrapper import WrappedStorage
 from tests.unit.archives import World
 
 
@@ -95,6 +97,50 @@ def test_metadata_is_filtered_by_value_and_kind(archive: Archive) -> None:
         list(archive.list("g", metadata={"n": [1]}))
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"since": "2026-01-01"},
+        {"until": 1.5},
+        {"before": 5},
+        {"limit": -1},
+        {"limit": "5"},
+        {"limit": -1, "run": "r"},
+        {"max_staleness": "5m"},
+        {"graph": 5},
+        {"status": 5},
+        {"node": ["plan"]},
+        {"metadata": ["model"]},
+        {"metadata": {1: 2}},
+    ],
+    ids=str,
+)
+def test_an_argument_that_is_none_is_refused_at_once(archive: Archive, wrong: dict[str, Any]) -> None:
+    """Also by a list that nobody reads: an error in a later line would be hard to find."""
+    with pytest.raises(InvalidInputError):
+        archive.list(**wrong)
+
+
+def test_a_table_is_of_a_graph_with_a_name(archive: Archive) -> None:
+    with pytest.raises(InvalidInputError):
+        archive.table(5)  # type: ignore[arg-type]
+
+
+def test_paging_by_an_id_takes_its_place_as_it_is_now(archive: Archive) -> None:
+    """Another process may have deleted it, and made it again at another place."""
+    other = open_on(archive.storage)
+    assert ids(other.list(limit=1)) == ["s11"]
+    kept = other.save({}, run="r", graph="odd", id="mine")
+    archive.delete("mine")
+    with pytest.raises(NotFoundError):
+        other.list(before="mine")
+    assert ids(other.list(before=kept.info, limit=1)) == ["s11"]
+    archive.save({}, run="r", graph="odd", id="later")
+    archive.save({}, run="r", graph="odd", id="mine")
+    assert ids(other.list(before="mine", limit=2)) == ["later", "s11"]
+    assert ids(other.list(before=archive["mine"], limit=1)) == ["later"]
+
+
 def test_a_table_is_read_by_engines_that_know_nothing_of_us(archive: Archive) -> None:
     every = archive.table()
     assert sorted(pa.table(every)["id"].to_pylist()) == sorted(ids(archive.list()))
@@ -152,6 +198,48 @@ def test_an_empty_archive_gives_empty_answers() -> None:
     assert archive.scan_tasks("cost") == ()
     assert [*archive.query("SELECT count(*) AS n FROM snapshots").rows()] == [{"n": 0}]
     assert pa.table(archive.query("SELECT * FROM edges")).column_names == ["snapshot", "parent", "ordinal"]
+
+
+def test_many_short_processes_fold_as_well() -> None:
+    """None of them makes enough changes, and all of them together do."""
+    world = World()
+    for number in range(60):
+        archive = world.cold()
+        folding = AutoFold(archive.index, changes=20)
+        for change in range(5):
+            archive.save({"n": number}, run="r", graph="g", id=f"{number}.{change}")
+            folding.changed()
+        folding.close(timeout_s=60)
+    assert world.archive.index.status().rows >= 100
+
+
+@pytest.mark.parametrize("wrong", ["x", 0, -1, 1.5, True])
+def test_a_number_of_changes_that_is_none_is_refused_when_opening(wrong: Any) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        open_archive("memory://wrong", create=True, index_after=wrong)
+    assert caught.value.code == "invalid_index_after"
+
+
+class _NoRoom(WrappedStorage):
+    """Takes no segments."""
+
+    def put(self, key: str, data: BytesLike) -> str:
+        if key.startswith("index/"):
+            raise StorageError("no space left", code="storage_full")
+        return super().put(key, data)
+
+
+def test_folding_that_fails_is_logged_and_hurts_no_save(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    archive = open_on(_NoRoom(world.memory))
+    folding = AutoFold(archive.index, changes=1)
+    for number in range(3):
+        archive.save({"n": number}, run="r", graph="g")
+        folding.changed()
+    folding.close(timeout_s=60)
+    assert "could not be folded" in caplog.text
+    assert archive.index.problem is not None
+    assert len(ids(world.cold().list("g"))) == 3
 
 
 def test_a_writer_folds_by_itself_and_never_waits() -> None:
