@@ -25,9 +25,9 @@ FOLD_ROWS = 1_000
 # Number of the first row that is folded onto the made ones: behind them in time.
 FOLDS_START = 20_000_000
 
-# Three to the fourth: so many folds of 1,000 go through every merge below the buckets as often as it comes up, once for the
-# largest. Merges above are counted while the index is made. The quick number comes across the largest three times too often.
-FOLDS, QUICK_FOLDS = 81, 27
+# Two to the seventh: so many folds of 1,000 go through every merge below the buckets as often as it comes up, once for the
+# largest. Merges above are counted while the index is made. The quick number does not come across the largest two.
+FOLDS, QUICK_FOLDS = 128, 32
 
 # Folds follow one another at once here. In life minutes lie between them, and only changes that a fold may have listed
 # before, by clocks that are seconds apart, are taken for possible repetitions.
@@ -47,8 +47,8 @@ TAIL = 200
 TOP_FOLDS = 5
 REWRITTEN = 100
 
-# Peak memory is compared with that of a third. The index is rebuilt in batches of 50,000 rows and merged every three of them:
-# a third is as many, so that it has gone through both as well; the quick numbers have not.
+# Peak memory is compared with that of a third. The index is rebuilt in batches of 30,000 rows, which are merged every two of
+# them: both numbers go through several of both; the quick ones do not.
 REGISTERS, QUICK_REGISTERS = 450_000, 25_000
 
 QUERY = "SELECT graph, count(*) AS n, sum(stored_bytes) AS stored FROM {} GROUP BY graph ORDER BY graph"

@@ -1,7 +1,7 @@
 """Made index rows: archives of millions of rows whose states nobody needs, written by the index's own writer.
 
 Graphs are skewed (the largest of 200 has an eighth of all rows), runs of about 200 snapshots follow one another, ids and digests
-are random as in real life. The newest 151,000 rows lie in the small segments that folding leaves, all others in merged ones.
+are random as in real life. The newest 85,000 rows lie in the small segments that folding leaves, all others in merged ones.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from snapstore.index.writing import SegmentOutput
 from snapstore.storage.protocol import Storage
 
 GRAPHS = 200
-CHUNK_ROWS = 262_144
-NEWEST = [81_000, 27_000, 27_000, 9_000, 3_000, 3_000, 1_000]
-"""Rows of the segments that folds of 1,000 rows have left, oldest first; there are 5 such segments on average, 10 at most."""
+CHUNK_ROWS = 131_072
+"""Rows that are split into buckets at a time, as compaction does."""
+
+NEWEST = [64_000, 16_000, 4_000, 1_000]
+"""Rows of the segments that folds of 1,000 rows have left, oldest first; there are 3.5 such segments on average, 7 at most."""
 
 START_MS = 1_754_000_000_000
 STEP_MS = 900

@@ -58,7 +58,7 @@ class Compactor:
             merge = next_merge(self._mergeable(generation))
             if merge is None:
                 break
-            step = self._merge(generation, merge)
+            step = self._merge(generation, self._planned(generation, merge))
             if step is None:
                 break  # somebody else is merging: one of us is enough
             done = _sum(done, step)
@@ -68,16 +68,31 @@ class Compactor:
         """Merge each bucket as far as it goes, and delete what crashes left behind."""
         done = self.merge_due()
         for is_shared in (True, False):  # first the segments of all graphs: what is split off them belongs to the buckets
-            for merge in whole_merges(self._mergeable(self._generations.read())):
+            generation = self._generations.read()
+            for merge in whole_merges(self._mergeable(generation)):
                 if (merge.bucket == ALL_GRAPHS) is is_shared:
-                    step = self._merge(self._generations.read(), merge)
+                    step = self._merge(self._generations.read(), self._planned(generation, merge))
                     done = _sum(done, step) if step is not None else done
         return replace(done, deleted=done.deleted + self._sweep())
 
+    def _planned(self, generation: Generation, merge: Merge) -> Merge:
+        """A merge as it is right when the root moves on.
+
+        A rebuild that was under way then may bring rows that tombstones have to hide, also if it ends before the merge is made.
+
+        Args:
+            generation: the root on which the merge was planned.
+            merge: the plan.
+        """
+        return merge if self._rebuilding(generation) is None else replace(merge, complete=False)
+
     def _merge(self, generation: Generation, merge: Merge) -> Compacted | None:
-        """Make and publish a merge; None when its inputs have been replaced meanwhile."""
-        if self._rebuilding(generation) is not None:
-            merge = replace(merge, complete=False)
+        """Make and publish a merge; None when its inputs have been replaced since it was planned.
+
+        Args:
+            generation: the root as it was when the merge was planned, or later.
+            merge: from `_planned`.
+        """
         output = SegmentOutput(self._storage, merge.first, merge.last, by_bucket=merge.split)
         try:
             written(self._segments, merge, output)
@@ -153,10 +168,10 @@ def _alone(table: Any) -> Any:
 
 
 def rows_of(segments: Segments, file: IndexFile) -> Iterator[Any]:
-    """The rows of a segment, a row group at a time."""
-    segment = segments.open(file)
+    """The rows of a segment, some thousands at a time."""
+    segment = segments.open(file, keep=False)
     for group in segment.row_groups:
-        yield segments.read(segment, group, keep=False)
+        yield from segments.read_through(segment, group)
 
 
 def _sum(done: Compacted, step: Compacted) -> Compacted:

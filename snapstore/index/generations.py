@@ -108,7 +108,9 @@ class Generations:
 
     def is_lost(self, generation: Generation) -> bool:
         """Whether the archive has lost its index: there is no root that can be read, although markers were deleted."""
-        return generation.damaged or (generation.token is None and self.lost())
+        if generation.token is not None or generation.damaged:
+            return generation.damaged
+        return self.lost() and self.read().token is None  # the first fold may have come since: first the root, then the note
 
     def lost(self) -> bool:
         """Whether change markers have been deleted: without a root, the archive has then lost its index."""

@@ -1,8 +1,9 @@
 """Levels: which segments a compaction merges, from their entries alone.
 
-Segments of about the same number of rows are of one level, and three of a level are merged into one of the next. A row is so
-written about once per factor of three: 8.5 times until 10 million rows, when 1,000 are folded at a time. Small levels hold rows
-of all graphs; where they become larger than what a reader should look through, they are split into 16 buckets of graphs.
+Segments of about the same number of rows are of one level, and there is one of each: two are merged, together with those of all
+levels that the result reaches, so nothing is written that is merged at once. A row is written 8.2 times until 10 million rows,
+when 1,000 are folded at a time. Small levels hold rows of all graphs; where they become larger than what a reader should look
+through, they are split into 16 buckets of graphs.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ from snapstore.index.writing import FULL_ROWS
 
 __all__ = ["Merge", "level_of", "next_merge", "whole_merges"]
 
-FAN_IN: Final = 3
-"""Segments of one level that are merged. With 10 million rows, a graph then lies in 8 segments on average, 16 at most; with 4
-a row is written 6.8 times instead of 8.5, and a graph lies in 9.5 and 19."""
+GROWTH: Final = 2
+"""How much larger the segments of the next level are. With 10 million rows, a graph then lies in 3.5 segments of all graphs on
+average, 7 at most, and in as many of its bucket. With 3 a row is written 9.8 times, and a graph lies in 6 and 10; merging three
+of a level at a time, each step on its own, a row is written 8.5 times, and a graph lies in 8.7 and 16."""
 
-LEVEL_0_ROWS: Final = 128
-"""A segment of level n has fewer than 128 * 3^n rows: 1,000 folded rows are of level 2."""
+LEVEL_0_ROWS: Final = 112
+"""A segment of level n has fewer than 112 * 2^n rows: 1,000 folded rows are of level 4, between 896 and 1,792."""
 
-SPLIT_LEVEL: Final = 7
-"""Segments of all graphs are split into buckets from this level on: 93,312 rows, 7 MB."""
+SPLIT_LEVEL: Final = 11
+"""Segments of all graphs are split into buckets from this level on: 114,688 rows, 9 MB."""
 
 FULL_LEVEL: Final = 100
 """The level of segments that are never merged again."""
@@ -63,19 +65,15 @@ class Merge:
 
 def level_of(file: IndexFile) -> int:
     """The level of a segment."""
-    if file.rows >= FULL_ROWS:
-        return FULL_LEVEL
-    level, limit = 0, LEVEL_0_ROWS
-    while file.rows >= limit:
-        level, limit = level + 1, limit * FAN_IN
-    return level
+    return _level(file.rows)
 
 
 def next_merge(files: Sequence[IndexFile]) -> Merge | None:
     """The next merge that is due, smallest level first; None when none is."""
-    for (_, level), group in sorted(_groups(files).items(), key=lambda item: (item[0][1], item[0][0])):
-        if level != FULL_LEVEL and (len(group) >= FAN_IN or (group[0].bucket == ALL_GRAPHS and level >= SPLIT_LEVEL)):
-            return _merge(files, group)
+    for (bucket, level), group in sorted(_groups(files).items(), key=lambda item: (item[0][1], item[0][0])):
+        if level != FULL_LEVEL and (len(group) > 1 or (bucket == ALL_GRAPHS and level >= SPLIT_LEVEL)):
+            others = [file for file in files if file.bucket == bucket and level_of(file) != FULL_LEVEL]
+            return _merge(files, _reached(others, level))
     return None
 
 
@@ -90,6 +88,25 @@ def whole_merges(files: Sequence[IndexFile]) -> Iterator[Merge]:
             yield _merge(files, group)
 
 
+def _reached(files: Sequence[IndexFile], level: int) -> list[IndexFile]:
+    """The segments up to a level, and those of every level that they reach when they are merged."""
+    while True:
+        found = [file for file in files if level_of(file) <= level]
+        reached = _level(sum(file.rows for file in found))
+        if reached <= level:
+            return found
+        level = reached
+
+
+def _level(rows: int) -> int:
+    if rows >= FULL_ROWS:
+        return FULL_LEVEL
+    level, limit = 0, LEVEL_0_ROWS
+    while rows >= limit:
+        level, limit = level + 1, limit * GROWTH
+    return level
+
+
 def _groups(files: Iterable[IndexFile]) -> dict[tuple[str, int], list[IndexFile]]:
     groups: dict[tuple[str, int], list[IndexFile]] = {}
     for file in files:
@@ -99,7 +116,7 @@ def _groups(files: Iterable[IndexFile]) -> dict[tuple[str, int], list[IndexFile]
 
 def _merge(files: Sequence[IndexFile], inputs: Sequence[IndexFile]) -> Merge:
     rows = sum(file.rows for file in inputs)
-    split = inputs[0].bucket == ALL_GRAPHS and rows >= LEVEL_0_ROWS * FAN_IN ** (SPLIT_LEVEL - 1)
+    split = inputs[0].bucket == ALL_GRAPHS and rows >= LEVEL_0_ROWS * GROWTH ** (SPLIT_LEVEL - 1)
     chosen = {file.key for file in inputs}
     last = max(file.last for file in inputs)
     bucket = inputs[0].bucket

@@ -63,7 +63,7 @@ def left_places(segments: Segments, old: Iterable[IndexFile], new: Iterable[Inde
 
 def _rows_with(segments: Segments, files: Iterable[IndexFile], chosen: Callable[[Any], Any]) -> Iterator[Row]:
     """The rows of segments that a mask chooses."""
-    for segment in map(segments.open, files):
+    for segment in (segments.open(file, keep=False) for file in files):
         for group in segment.row_groups:
             table = segments.read(segment, group, keep=False)
             yield from from_table(table.filter(chosen(table)))

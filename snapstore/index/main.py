@@ -139,6 +139,7 @@ class Index:
             folded_at=current.folded_at,
             lost=self._generations.is_lost(generation),
             problem=self.problem,
+            rebuilding_since=current.rebuilding.at if current.rebuilding is not None else None,
         )
 
     def _compactor(self) -> Compactor:

@@ -20,7 +20,7 @@ from snapstore.index.generations import Generation, Generations
 from snapstore.index.rows import Row, order_of
 from snapstore.index.segments import Segments
 from snapstore.index.stream import SegmentRows
-from snapstore.index.tail import Tail, every_row
+from snapstore.index.tail import Tail, TailWatch, every_row
 from snapstore.index.times import RunTimes
 from snapstore.storage.parallel import parallel
 from snapstore.storage.protocol import Storage
@@ -52,13 +52,15 @@ class Reader:
         generations: its index's root.
         segments: its segments.
         kept: registers that need not be read again.
+        watch: what this handle knows of long tails.
     """
 
-    def __init__(self, storage: Storage, generations: Generations, segments: Segments, kept: RowCache) -> None:
+    def __init__(self, storage: Storage, generations: Generations, segments: Segments, kept: RowCache, watch: TailWatch) -> None:
         self._storage = storage
         self._generations = generations
         self._segments = segments
         self._kept = kept
+        self._watch = watch
 
     def rows(self, wanted: RowFilter, limit: int | None, max_staleness_s: float | None) -> Iterator[Row]:
         """The wanted rows, newest first by creation, ties by id; see `Index.rows`."""
@@ -94,7 +96,7 @@ class Reader:
             if generation.token is not None and self._is_fresh(generation, max_staleness_s):
                 yield from self._of_segments(generation, wanted, limit)
                 return
-        tail = Tail(self._storage, wanted.graph, self._kept, limit=limit)
+        tail = Tail(self._storage, wanted.graph, self._kept, limit=limit, watch=self._watch)
         # At the same time: the root may well be older than the listing, which the second look at it shows.
         found: list[Generation] = []
         times: list[RunTimes] = []

@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from snapstore import clock
 from snapstore.errors import ConflictError, NotFoundError
 from snapstore.format import names
 from snapstore.format.index_current import IndexFile, Rebuilding, RetiredFile
+from snapstore.index.arrow import arrow
 from snapstore.index.compaction import written
 from snapstore.index.generations import CURRENT_KEY, Generation, Generations
-from snapstore.index.levels import next_merge
+from snapstore.index.levels import Merge, next_merge, whole_merges
 from snapstore.index.lookup import left_places
-from snapstore.index.merging import newest_of_each_place
+from snapstore.index.merging import PLACE_ORDER, newest_of_each_place
 from snapstore.index.reports import Rebuilt
 from snapstore.index.rows import Row, to_table
 from snapstore.index.segments import Segments
@@ -29,10 +30,11 @@ from snapstore.storage.protocol import Storage
 
 __all__ = ["Rebuilder"]
 
-BATCH_ROWS: Final = 50_000
-"""Rows sorted in memory at a time, about 100 MB."""
+BATCH_ROWS: Final = 30_000
+"""Rows sorted in memory at a time, 7 MB each time they are copied. An archive with fewer has one segment of all graphs."""
 
 REGISTERS_AT_ONCE: Final = 1024
+"""Registers in memory at a time; as Python objects they and their rows take ten times as much as the rows do as columns."""
 
 TRIES: Final = 100
 
@@ -101,40 +103,53 @@ class Rebuilder:
         raise _busy()
 
     def _read_all(self, generation: Generation) -> None:
-        found = self._rows()
-        while rows := [*islice(found, BATCH_ROWS)]:
-            if any(not row.deleted for row in rows):
-                # As old as anything can be: what is folded from here on is read later than the root above.
-                output = SegmentOutput(self._storage, 0, generation.current.generation, by_bucket=False)
-                output.write(to_table([row for row in rows if not row.deleted]))
-                self._add(output)
-            self._merge_due()
+        batches = self._batches()
+        # As old as anything can be: what is folded from here on is read later than the root above.
+        while self._write(batches, 0, generation.current.generation):
+            while (merge := next_merge(self._files)) is not None:
+                self._merge(merge)
+        for merge in [*whole_merges(self._files)]:
+            self._merge(merge)
 
-    def _rows(self) -> Iterator[Row]:
-        # Rows, not registers: those hold closures, which take ten times as much memory.
-        keys = (info.key for info in self._storage.list(names.SNAPSHOTS_PREFIX) if names.parse_register_key(info.key) is not None)
-        while batch := [*islice(keys, REGISTERS_AT_ONCE)]:
-            for register in read_registers(self._storage, batch):
-                if register is not None:
-                    self._snapshots += 1
-                    yield replace(Row.of(register), revises=False)
-            if self._progress is not None:
-                self._progress(self._snapshots)
-
-    def _add(self, output: SegmentOutput) -> None:
+    def _write(self, batches: Iterator[Any], first: int, last: int) -> bool:
+        """Write the next batch; False when there is none. Nothing here holds its rows afterwards."""
+        table = next(batches, None)
+        if table is None:
+            return False
+        output = SegmentOutput(self._storage, first, last, by_bucket=self._snapshots >= BATCH_ROWS)
+        output.write(table)
         files = output.close()
         self._files += files
         self._bytes_written += sum(file.size for file in files)
+        return True
 
-    def _merge_due(self) -> None:
-        """Merge the new segments among themselves; nobody knows them yet, so the inputs can go at once."""
-        while (merge := next_merge(self._files)) is not None:
-            output = SegmentOutput(self._storage, merge.first, merge.last, by_bucket=merge.split)
-            written(self._segments, merge, output)
-            self._bytes_written += sum(file.size for file in output.files)
-            gone = {file.key for file in merge.inputs}
-            self._files = [file for file in self._files if file.key not in gone] + output.files
-            self._storage.delete_many(gone)
+    def _batches(self) -> Iterator[Any]:
+        """The rows of live snapshots as tables in the order of segments, of about `BATCH_ROWS` rows but for the last."""
+        tables: list[Any] = []
+        for rows in self._rows():
+            tables.append(to_table(rows))
+            if sum(table.num_rows for table in tables) >= BATCH_ROWS:
+                yield _sorted(tables)
+        if any(table.num_rows for table in tables):
+            yield _sorted(tables)
+
+    def _rows(self) -> Iterator[list[Row]]:
+        keys = (info.key for info in self._storage.list(names.SNAPSHOTS_PREFIX) if names.parse_register_key(info.key) is not None)
+        while batch := [*islice(keys, REGISTERS_AT_ONCE)]:
+            rows = [replace(Row.of(found), revises=False) for found in read_registers(self._storage, batch) if found is not None]
+            self._snapshots += len(rows)
+            yield [row for row in rows if not row.deleted]
+            if self._progress is not None:
+                self._progress(self._snapshots)
+
+    def _merge(self, merge: Merge) -> None:
+        """Merge some of the new segments; nobody knows them yet, so the inputs can go at once."""
+        output = SegmentOutput(self._storage, merge.first, merge.last, by_bucket=merge.split)
+        written(self._segments, merge, output)
+        self._bytes_written += sum(file.size for file in output.files)
+        gone = {file.key for file in merge.inputs}
+        self._files = [file for file in self._files if file.key not in gone] + output.files
+        self._storage.delete_many(gone)
 
     def _publish(self, old: Generation) -> bool:
         """Publish the new segments in place of those of the old root; False when there was none, and somebody made one."""
@@ -172,6 +187,13 @@ class Rebuilder:
                 self._files += gone.files
                 return True
         raise _busy()
+
+
+def _sorted(tables: list[Any]) -> Any:
+    """The rows of tables in the order of segments; the list is emptied, so that they are not held twice."""
+    table = arrow().concat_tables(tables)
+    tables.clear()
+    return table.sort_by(PLACE_ORDER)
 
 
 def _busy() -> ConflictError:

@@ -74,7 +74,9 @@ class IndexStatus:
         retired: replaced segments that wait for their grace period.
         folded_at: when the last fold began, milliseconds since 1970 UTC by the storage's clock; 0 for never.
         lost: whether the root is missing although markers were folded: `rebuild` makes it again.
-        problem: why folding in the background failed last, None when it did not.
+        problem: why folding in the background, by the process that asks, failed last; None when it did not.
+        rebuilding_since: when a rebuild began that has not ended, milliseconds since 1970 UTC; None without one. If it has
+            died, another rebuild ends it; until then segments from before it are not merged.
     """
 
     generation: int
@@ -87,3 +89,4 @@ class IndexStatus:
     folded_at: int
     lost: bool
     problem: str | None = None
+    rebuilding_since: int | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -22,11 +22,14 @@ T = TypeVar("T")
 ROW_GROUP_ROWS: Final = 16_384
 """Rows of a row group at most: about 1.3 MB, what reading the newest rows of a graph has to fetch and decode."""
 
+READ_ROWS: Final = 4_096
+"""Rows decoded at a time by those who go through a whole segment: 1 MB."""
+
 ROW_GROUP_CUT_ROWS: Final = 4_096
 """A row group of so many rows ends where the graph changes, so that the newest rows of a large graph begin one."""
 
-WHOLE_BYTES: Final = 2_250_000
-"""Smaller segments, up to 28,000 rows, are fetched whole: one request instead of footer, then row groups."""
+WHOLE_BYTES: Final = 2_750_000
+"""Smaller segments, up to 34,000 rows, are fetched whole: one request instead of footer, then row groups."""
 
 CACHE_BYTES: Final = 96 * 1024 * 1024
 """What a process keeps of segments: 16 decoded row groups, or all that was folded lately."""
@@ -187,8 +190,12 @@ class Segments:
         self._storage = storage
         self._kept = _Cache(CACHE_BYTES)
 
-    def open(self, file: IndexFile) -> Segment:
+    def open(self, file: IndexFile, *, keep: bool = True) -> Segment:
         """Read a footer, or a small segment whole: one request, none when it is kept.
+
+        Args:
+            file: its entry.
+            keep: whether somebody may want it again.
 
         Raises:
             NotFoundError: `object_not_found`: it was retired and deleted; the index's root knows a newer one.
@@ -210,28 +217,43 @@ class Segments:
                 raise _damaged(file.key)
             return Segment(file, metadata, groups, body), len(body or b"") + file.footer_size * FOOTER_COST
 
-        return self._kept.get(file.key, load)
+        return self._kept.get(file.key, load, keep=keep)
 
     def read(self, segment: Segment, group: RowGroup, *, keep: bool = True) -> Any:
         """The rows of a row group as a table: one request, none when it is kept or the segment was fetched whole."""
 
         def load() -> tuple[Any, int]:
-            pa = arrow()
-            key = segment.file.key
-            source: Any
-            if segment.body is not None:
-                source = pa.BufferReader(segment.body)
-            else:
-                part = self._storage.get_ranges(key, [(group.start, group.length)])[0]
-                source = pa.PythonFile(_Part(part, group.start, segment.file.size), mode="r")
+            file = self._opened(segment, group)
             try:
-                file = pa.parquet.ParquetFile(source, metadata=segment.metadata)
                 table = file.read_row_groups([group.number], use_threads=False)
-            except (pa.ArrowInvalid, OSError) as error:
-                raise _damaged(key) from error
+            except (arrow().ArrowInvalid, OSError) as error:
+                raise _damaged(segment.file.key) from error
             return table.select(schema().names).cast(schema()), table.nbytes
 
-        return self._kept.get((segment.file.key, group.number), load) if keep else load()[0]
+        return self._kept.get((segment.file.key, group.number), load, keep=keep)
+
+    def read_through(self, segment: Segment, group: RowGroup) -> Iterator[Any]:
+        """The rows of a row group as tables that are decoded one by one: one request, none when the segment was fetched whole."""
+        file = self._opened(segment, group)
+        try:
+            for batch in file.iter_batches(READ_ROWS, row_groups=[group.number], use_threads=False):
+                yield arrow().Table.from_batches([batch]).select(schema().names).cast(schema())
+        except (arrow().ArrowInvalid, OSError) as error:
+            raise _damaged(segment.file.key) from error
+
+    def _opened(self, segment: Segment, group: RowGroup) -> Any:
+        """The segment as a Parquet file of which only this row group can be read."""
+        pa = arrow()
+        source: Any
+        if segment.body is not None:
+            source = pa.BufferReader(segment.body)
+        else:
+            part = self._storage.get_ranges(segment.file.key, [(group.start, group.length)])[0]
+            source = pa.PythonFile(_Part(part, group.start, segment.file.size), mode="r")
+        try:
+            return pa.parquet.ParquetFile(source, metadata=segment.metadata)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise _damaged(segment.file.key) from error
 
 
 def _row_group(metadata: Any, number: int) -> RowGroup:
@@ -301,8 +323,8 @@ class _Cache:
         self._values: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: Hashable, load: Callable[[], tuple[T, int]]) -> T:
-        """The value under a key; loaded, with its size in bytes, when it is not kept."""
+    def get(self, key: Hashable, load: Callable[[], tuple[T, int]], *, keep: bool) -> T:
+        """The value under a key; loaded, with its size in bytes, when it is not kept, and then kept if that is wanted."""
         with self._lock:
             kept = self._values.get(key)
             if kept is not None:
@@ -311,7 +333,7 @@ class _Cache:
                 return value
         value, size = load()
         with self._lock:
-            if key not in self._values:
+            if keep and key not in self._values:
                 self._values[key] = value, size
                 self._size += size
             while self._size > self._limit:

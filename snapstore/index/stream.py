@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ MAX_STEP_ROWS: Final = 16_384
 """Rows prepared at a time: they double, so that whoever stops early reads little and whoever goes on goes fast."""
 
 SPARE: Final = 1.5
-"""So many times the wanted rows are planned for: some are superseded, deleted or filtered out."""
+"""So many times the wanted rows are looked for: some are superseded, deleted or filtered out, and where segments overlap in
+time it is a guess how many of their rows are the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +34,22 @@ class _Unit:
     """A segment whose footer has not been read, or a row group that has not.
 
     Attributes:
-        to: no row in it was created later, milliseconds since 1970 UTC.
+        to: no wanted row in it was created later, milliseconds since 1970 UTC.
         since: none was created earlier.
+        end: the latest creation time in it; later than `to` when a list begins in the middle of it.
         rows: how many rows of the wanted graph it is expected to have.
         load: reads it.
     """
 
     to: int
     since: int
+    end: int
     rows: int
     load: Callable[[], Any]
+
+    def expected_since(self, time: int) -> float:
+        """How many wanted rows it is expected to have that were created at a time or later."""
+        return self.rows * max(self.to - max(time, self.since) + 1, 0) / (self.end - self.since + 1)
 
 
 class SegmentRows:
@@ -67,6 +75,8 @@ class SegmentRows:
         self._wanted = wanted
         self._times = times
         self._end = wanted.created_to + 1
+        is_plain = wanted.graph is not None and wanted == RowFilter(graph=wanted.graph, after=wanted.after)
+        self._spare = 1.0 if is_plain and not any(file.revised for file in files) else SPARE
         self._units = [self._unit_of_file(file) for file in files if self._may_hold(file)]
         self._tables: list[Any] = []
         self._chunks: deque[Any] = deque()
@@ -91,14 +101,14 @@ class SegmentRows:
         while not self._chunks:
             if not self._units and not self._tables:
                 return False
-            table = self._next_table(int(self._step * SPARE))
+            table = self._next_table(int(self._step * self._spare))
             step, self._step = self._step, min(self._step * 2, MAX_STEP_ROWS)
             if table.num_rows:
                 self._chunks.extend(table.slice(start, step) for start in range(0, table.num_rows, step))
         return True
 
     def _next_table(self, count: int) -> Any:
-        """The next rows in order: about so many before superseded and unwanted ones are left out."""
+        """The next rows in order: so many, if there are, before superseded and unwanted ones are left out."""
         while True:
             floor = self._floor(count)
             load = [unit for unit in self._units if unit.to >= floor]
@@ -133,12 +143,16 @@ class SegmentRows:
             loaded += table["created_at"].slice(0, count).cast(arrow().int64()).to_pylist()
         if len(loaded) >= count:
             return sorted(loaded, reverse=True)[count - 1]
-        missing = count - len(loaded)
-        for unit in sorted(self._units, key=lambda unit: -unit.to):
-            if unit.rows >= max(missing, 1):
-                return unit.to - (unit.to - unit.since) * missing // unit.rows
-            missing -= unit.rows
-        return -1
+        loaded.sort()
+        low, high = -1, max((unit.to for unit in self._units), default=-1)
+        while low < high:  # the latest time from which on there are enough
+            middle = (low + high + 1) // 2
+            rows = len(loaded) - bisect_left(loaded, middle) + sum(unit.expected_since(middle) for unit in self._units)
+            if rows >= count:
+                low = middle
+            else:
+                high = middle - 1
+        return low
 
     def _may_hold(self, file: IndexFile) -> bool:
         return file.may_hold(self._wanted.graph) and self._covers(file.created_from, file.created_to)
@@ -152,7 +166,8 @@ class SegmentRows:
         rows = file.rows
         if self._wanted.graph is not None:
             rows = file.graphs.get(graph_mark(self._wanted.graph), 0) if file.graphs is not None else 0
-        return _Unit(min(file.created_to, self._wanted.created_to), file.created_from, rows, partial(self._open, file))
+        to = min(file.created_to, self._wanted.created_to)
+        return _Unit(to, file.created_from, file.created_to, rows, partial(self._open, file))
 
     def _open(self, file: IndexFile) -> list[_Unit]:
         segment = self._segments.open(file)
@@ -161,6 +176,7 @@ class SegmentRows:
             _Unit(
                 min(group.created_to, self._wanted.created_to),
                 group.created_from,
+                group.created_to,
                 self._expected(file, group, len(groups)),
                 partial(self._load, segment, group),
             )

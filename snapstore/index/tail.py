@@ -19,10 +19,11 @@ from snapstore.index.rows import Row, order_of
 from snapstore.storage.parallel import parallel
 from snapstore.storage.protocol import PAGE_KEYS, ObjectInfo, Storage
 
-__all__ = ["IndexMissingWarning", "IndexTailWarning", "Tail", "every_row", "read_registers"]
+__all__ = ["IndexMissingWarning", "IndexTailWarning", "Tail", "TailWatch", "every_row", "read_registers"]
 
-LONG_TAIL: Final = 20_000
-"""Unfolded changes above which a list says that folding would help: 20 pages one after the other, a second on S3."""
+LONG_TAIL: Final = 5_000
+"""Unfolded changes of a graph (or of all) above which a list says that folding would help. Writers fold after 2,000, so
+nobody does. It is as many as a list that needs one page only goes on counting: 5 pages, a quarter of a second on S3."""
 
 BATCH_LEAST: Final = 16
 BATCH_MIN: Final = 256
@@ -50,6 +51,28 @@ class SeenIds(NamedTuple):
     digests: bool
 
 
+class TailWatch:
+    """Which graphs a handle has looked at for long tails: it counts, and says so, once for each. Safe to share."""
+
+    def __init__(self) -> None:
+        self._counted: set[str | None] = set()
+        self._warned: set[str | None] = set()
+
+    def counts(self, graph: str | None) -> bool:
+        """Whether nobody has counted the changes of a graph (None: of all) before."""
+        return _adds(self._counted, graph)
+
+    def warns(self, graph: str | None) -> bool:
+        """Whether nobody has been told of its long tail before."""
+        return _adds(self._warned, graph)
+
+
+def _adds(known: set[str | None], graph: str | None) -> bool:
+    is_new = graph not in known
+    known.add(graph)
+    return is_new
+
+
 class Tail:
     """Snapshots with unfolded changes, read as far as it is needed.
 
@@ -59,6 +82,8 @@ class Tail:
         kept: registers that need not be read again; those that are read are kept.
         limit: how many rows the caller is going to take, None for all.
         whole: whether to give the row of every snapshot with a change, in whatever order.
+        watch: has a long tail counted although one page of it is enough, and told of once; None to tell only of what has
+            been listed anyway.
 
     Attributes:
         unverified: whether markers were listed since somebody last made sure that no fold deleted any meanwhile.
@@ -75,10 +100,13 @@ class Tail:
         *,
         whole: bool = False,
         limit: int | None = None,
+        watch: TailWatch | None = None,
     ) -> None:
         self._storage = storage
         self._cache = kept if kept is not None else RowCache()
+        self._graph = graph
         self._by_graph = graph is not None
+        self._watch = watch
         self._whole = whole
         prefix = names.CHANGES_PREFIX if graph is None else names.graph_prefix(graph)
         self._listing = storage.list(prefix)
@@ -120,15 +148,23 @@ class Tail:
         return SeenIds(known, digests=len(known) < len(self._seen))
 
     def list_more(self) -> None:
-        """List a page of markers; all of them when they are not of one graph, since those come in no order of time."""
+        """List a page of markers; all of them when they are not of one graph, since those come in no order of time.
+
+        When the first page is full, nobody knows how many more there are: the first one who meets this counts on.
+        """
         self.unverified = True
         listed = [*islice(self._changes, PAGE_KEYS if self._by_graph else None)]
+        self._complete = not self._by_graph or len(listed) < PAGE_KEYS
+        if not self._complete and not self._listed and self._watch is not None and self._watch.counts(self._graph):
+            wanted = max(LONG_TAIL + 1 - len(listed), 0)
+            more = [*islice(self._changes, wanted)]
+            self._complete = len(more) < wanted
+            listed += more
         page = [change for change, _ in listed]
         self._written.update({change.key: written_ms for change, written_ms in listed})
-        self._complete = not self._by_graph or len(page) < PAGE_KEYS
         before = self._listed
         self._listed += len(page)
-        if before <= LONG_TAIL < self._listed:
+        if before <= LONG_TAIL < self._listed and (self._watch is None or self._watch.warns(self._graph)):
             warnings.warn(
                 f"more than {LONG_TAIL} changes are not in the index yet: run `snapstore index compact`",
                 IndexTailWarning,

@@ -51,7 +51,7 @@ def look(storage: Storage, generations: Generations) -> View:
             break
     else:
         raise ConflictError("the index kept changing while it was read", code="index_busy")
-    if generation.token is None and generations.lost():
+    if generations.is_lost(generation):
         return View((), [*every_row(storage, RowFilter())], [], [])
     live = [row for row in seen if not row.deleted]
     return View(generation.current.files, live, seen, moved)

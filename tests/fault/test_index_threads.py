@@ -2,33 +2,27 @@
 
 Goal: read-your-own-writes and exact lists hold while segments come and go under the readers.
 Method: 16 threads save, change and delete, each among its own ids, and after each change look for it in the list of its graph;
-meanwhile others fold, merge without grace and read tables. In the end everything is compared with the registers.
+meanwhile others fold, merge, rebuild, read tables and query. In the end everything is compared with the registers. The same on S3
+is in tests/e2e/test_index_on_s3_crowds.py.
 """
 
 from __future__ import annotations
 
-import contextlib
-import random
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 import snapstore
 from snapstore.archive import Archive
-from snapstore.errors import ConflictError
 from snapstore.index import AutoFold, Index, RowFilter
 from snapstore.opening import open_on
 from snapstore.storage.memory import MemoryStorage
-from snapstore.storage.protocol import Storage
-from tests.servers import Endpoint
-from tests.unit.index.histories import listed, make_everything_small, timeless, truth
+from tests.fault.index_crowd import work_at_once
+from tests.unit.index.histories import listed, make_everything_small
 
-WRITERS = 16
 CHANGES = 12
-GRAPHS = ["support", "a/b", "größe"]
+"""By each of 16 writers; the others go on until the last one has ended."""
 
 
 @pytest.fixture(autouse=True)
@@ -45,94 +39,9 @@ def archive(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Archive]
             yield opened
 
 
-def write(archive: Archive, number: int) -> None:
-    """Change snapshots and look for each change right away, through an index of its own as another process has it."""
-    rng = random.Random(number)
-    index = Index(archive.storage)
-    graph = GRAPHS[number % len(GRAPHS)]
-    live: dict[str, str] = {}
-    for step in range(CHANGES):
-        id = f"{number}-{rng.randrange(4)}"
-        status = f"status-{step}"
-        if id in live and rng.random() < 0.4:
-            archive.delete(id)
-            del live[id]
-        else:
-            archive.save({"step": step}, run=f"run-{number}", graph=graph, id=id, status=status)
-            live[id] = status
-        rows = [row for row in index.rows(RowFilter(graph=graph)) if row.id.startswith(f"{number}-")]
-        assert {row.id: row.status for row in rows} == live
-        assert len(rows) == len(live)
-
-
-def until(done: threading.Event, call: Callable[[], object]) -> None:
-    while not done.wait(0.005):
-        call()
-
-
-def fold(storage: Storage) -> None:
-    Index(storage, grace_s=5).refresh()
-
-
-def compact(storage: Storage) -> None:
-    Index(storage, grace_s=5).compact()
-
-
-def rebuild(storage: Storage) -> None:
-    with contextlib.suppress(ConflictError):  # another fold was the first one of the archive
-        Index(storage, grace_s=5).rebuild()
-
-
-def read_table(storage: Storage) -> None:
-    ids = pa.table(Index(storage).table())["id"].to_pylist()
-    assert len(ids) == len(set(ids))
-
-
 @pytest.mark.timeout(240)
 def test_nothing_is_lost_doubled_or_stale_while_all_work_at_once(archive: Archive) -> None:
-    work_at_once(archive)
-
-
-@pytest.mark.timeout(240)
-def test_nothing_is_lost_doubled_or_stale_on_s3(ministack: Endpoint) -> None:
-    with snapstore.open(f"s3://{ministack.bucket}/at-once", create=True, storage_options=ministack.options) as archive:
-        work_at_once(archive)
-
-
-def work_at_once(archive: Archive) -> None:
-    """Let everybody work, and compare what they saw and what is left with the registers."""
-    done = threading.Event()
-    failures: list[BaseException] = []
-
-    def guarded(call: Callable[[], object]) -> Callable[[], None]:
-        def run() -> None:
-            try:
-                call()
-            except BaseException as error:  # noqa: BLE001 - shown in the main thread
-                failures.append(error)
-
-        return run
-
-    storage = archive.storage
-    work = (fold, fold, compact, rebuild, read_table)
-    helpers = [guarded(lambda job=job: until(done, lambda: job(storage))) for job in work]  # type: ignore[misc]
-    writers = [guarded(lambda n=n: write(archive, n)) for n in range(WRITERS)]  # type: ignore[misc]
-    started = [threading.Thread(target=call) for call in [*helpers, *writers]]
-    for thread in started:
-        thread.start()
-    for thread in started[len(helpers) :]:
-        thread.join()
-    done.set()
-    for thread in started:
-        thread.join()
-    assert not failures, failures[0]
-    index = Index(storage, grace_s=0)
-    for wanted in (RowFilter(), *(RowFilter(graph=graph) for graph in GRAPHS)):
-        assert timeless(listed(index, wanted)) == timeless(truth(storage, wanted))
-    index.compact()
-    assert index.status().tail == 0
-    for wanted in (RowFilter(), *(RowFilter(graph=graph) for graph in GRAPHS)):
-        assert timeless(listed(index, wanted)) == timeless(truth(storage, wanted))
+    work_at_once(archive, CHANGES, rounds=10_000)
 
 
 def test_saves_start_a_fold_and_never_wait_for_it(archive: Archive) -> None:

@@ -117,6 +117,8 @@ def make_everything_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(of_run, "MARKERS_MOST", 9)
     monkeypatch.setattr(folding, "ROUND_MARKERS", 11)
     monkeypatch.setattr(rebuilding, "BATCH_ROWS", 9)
+    monkeypatch.setattr(rebuilding, "REGISTERS_AT_ONCE", 4)
+    monkeypatch.setattr(segments, "READ_ROWS", 6)
 
 
 def hash_of(text: str) -> int:

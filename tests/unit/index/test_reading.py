@@ -9,6 +9,7 @@ folder of a local archive.
 from __future__ import annotations
 
 import builtins
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,17 @@ import pyarrow.dataset
 import pytest
 
 import snapstore
+from snapstore import clock
 from snapstore.errors import FormatError, InvalidInputError, MissingExtraError
 from snapstore.format import names
 from snapstore.format.index_current import IndexCurrent, bucket_of
-from snapstore.index import Index, IndexMissingWarning, IndexTailWarning, RowFilter, levels
+from snapstore.index import Index, IndexMissingWarning, IndexTailWarning, RowFilter, levels, segments, writing
 from snapstore.index import arrow as arrow_module
 from snapstore.index import tail as tail_module
 from snapstore.index.generations import CURRENT_KEY
+from snapstore.snapshot import Snapshot
+from snapstore.storage.protocol import ObjectInfo, Storage
+from snapstore.storage.wrapper import WrappedStorage
 from tests.unit.archives import World
 from tests.unit.index.histories import GRAPHS, Story, listed, timeless, truth
 
@@ -77,6 +82,32 @@ def test_a_page_of_a_run_also_lists_the_run() -> None:
     assert usage.round_trips == 2
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_page_of_a_thin_graph_is_few_requests_in_every_state_of_compaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph with a row here and there needs a piece of many segments: there is one of each level, not several.
+
+    A hundredth of life: folds of 8 rows for 1,000, pages of 10 rows for 50; segments above 250 rows are read in parts.
+    """
+    monkeypatch.setattr(levels, "LEVEL_0_ROWS", 1)
+    for module in (levels, writing):
+        monkeypatch.setattr(module, "FULL_ROWS", 4096)
+    monkeypatch.setattr(segments, "WHOLE_BYTES", 9500)
+    world = World()
+    index = Index(world.memory, grace_s=0)
+    rng = random.Random(1)
+    shares = (10, 20, 40, 80, 160, 320)
+    for fold in range(320):
+        for _ in range(8):
+            thin = (f"one of {share}" for share in shares if rng.random() < 1 / share)
+            world.archive.save({}, run="r", graph=next(thin, f"g{rng.randrange(30)}"))
+        index.refresh()
+        for share in shares if fold >= 256 else ():
+            usage = world.cost(lambda share=share: listed(Index(world.meter), RowFilter(graph=f"one of {share}"), limit=10))  # type: ignore[misc]
+            assert usage.total <= 12, (fold, share, usage)
+            assert usage.round_trips <= 3, (fold, share, usage)
+
+
 def test_rows_that_may_be_stale_need_no_listing() -> None:
     world = World()
     index = folded(world)
@@ -91,7 +122,7 @@ def test_rows_that_may_be_stale_need_no_listing() -> None:
 
 def test_folding_writes_one_segment_whatever_there_is() -> None:
     world = World()
-    folded(world, folds=1, saves=30)
+    folded(world, folds=1, saves=150)
     world.archive.save({}, run="new", graph="g", id="new")
     index = Index(world.meter)
     usage = world.cost(index.refresh)
@@ -260,6 +291,63 @@ def test_a_long_tail_answers_and_says_what_to_run(monkeypatch: pytest.MonkeyPatc
     assert len(listed(Index(world.memory), RowFilter(graph="g"))) == 30
 
 
+class EndlessTail(WrappedStorage):
+    """Answers as if a million changes of one graph were not folded.
+
+    Args:
+        inner: holds the snapshots that the changes are of.
+        snapshots: these.
+    """
+
+    def __init__(self, inner: Storage, snapshots: list[Snapshot]) -> None:
+        super().__init__(inner)
+        self.listed = 0
+        self._snapshots = snapshots
+
+    def list(self, prefix: str, *, start_after: str = "", limit: int | None = None) -> Iterator[ObjectInfo]:
+        if prefix != names.graph_prefix("g"):
+            yield from self.inner.list(prefix, start_after=start_after, limit=limit)
+            return
+        for number in range(1_000_000):
+            self.listed += 1
+            snapshot = self._snapshots[min(number, len(self._snapshots) - 1)]
+            yield ObjectInfo(names.change_key("g", snapshot.register.updated_at, f"{number:032x}", snapshot.id), 0, 0)
+
+
+def test_a_page_counts_a_long_tail_once_and_says_what_to_run() -> None:
+    """A page needs one page of markers only, so nobody who looked at the newest was ever told of a million behind them."""
+    world = World()
+    snapshots = [world.archive.save({"n": number}, run="r", graph="g") for number in range(60)]
+    storage = EndlessTail(world.memory, snapshots[::-1])
+    index = Index(storage)
+    with pytest.warns(IndexTailWarning, match="more than 5000 changes .* run `snapstore index compact`"):
+        first = listed(index, RowFilter(graph="g"), limit=50)
+    assert [row.id for row in first] == [snapshot.id for snapshot in snapshots[:9:-1]]
+    assert storage.listed <= 5_001
+    storage.listed = 0
+    again = listed(index, RowFilter(graph="g"), limit=50)  # a warning would be an error
+    assert again == first
+    assert storage.listed <= 1_001
+
+
+def test_a_full_page_of_changes_is_counted_on_and_a_shorter_one_is_not() -> None:
+    world = World()
+    snapshot = world.archive.save({}, run="r", graph="g")
+
+    def add(count: int) -> None:
+        for _ in range(count):
+            key = names.change_key("g", snapshot.register.updated_at, clock.random_hex(), snapshot.id)
+            world.memory.put(key, b"")
+
+    add(998)
+    index = Index(world.meter)
+    assert world.cost(lambda: listed(index, RowFilter(graph="g"), limit=50)).requests["list"] == 1
+    add(1_500)
+    assert world.cost(lambda: listed(index, RowFilter(graph="g"), limit=50)).requests["list"] == 3  # 2,499 changes: no warning
+    usage = world.cost(lambda: listed(index, RowFilter(graph="g", since=snapshot.register.created_at + 1), limit=50))
+    assert usage.requests["list"] == 1
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_million_changes_that_are_not_folded_are_answered_with_a_warning() -> None:
@@ -272,6 +360,8 @@ def test_a_million_changes_that_are_not_folded_are_answered_with_a_warning() -> 
         assert len(listed(Index(world.memory), RowFilter(graph="g"))) == 1000
     with pytest.warns(IndexTailWarning, match="snapstore index compact"):
         assert len(listed(Index(world.memory), RowFilter())) == 1000
+    with pytest.warns(IndexTailWarning, match="snapstore index compact"):
+        assert len(listed(Index(world.memory), RowFilter(graph="g"), limit=50)) == 50
 
 
 # Engines --------------------------------------------------------------------------------------------------------------
