@@ -2,6 +2,7 @@
 """Write the golden archive of the current format, once.
 
     python3 scripts/make_golden.py              writes manifests/archives/format-1; refuses if it is there already
+    python3 scripts/make_golden.py --index      the same for manifests/archives/format-1-index, a small archive with an index
     python3 scripts/make_golden.py --to FOLDER  writes what today's program would make of it, somewhere else
 
 A golden archive is never edited again: it proves that archives of its version can be read for ever. So this script runs
@@ -39,7 +40,7 @@ LIMIT_BYTES = 200_000
 NAMESPACE = "tenant-7"
 
 # What the package needs to write into a folder.
-NEEDS = ("blake3", "ormsgpack", "pyfastcdc", "zstandard")
+NEEDS = ("blake3", "ormsgpack", "pyarrow", "pyfastcdc", "zstandard")
 
 
 def main() -> int:
@@ -50,7 +51,8 @@ def main() -> int:
         os.environ["SNAPSTORE_GOLDEN_INSTALLED"] = "1"
         os.execv(python, [python, *sys.argv])
     sys.path.insert(0, str(environment.ROOT))  # the program of this checkout, whatever else is installed
-    target = parsed().to / f"format-{FORMAT}"
+    options = parsed()
+    target = options.to / (f"format-{FORMAT}-index" if options.index else f"format-{FORMAT}")
     if target.exists():
         print(f"error: {target} exists, and a golden archive is never edited", file=sys.stderr)
         return 1
@@ -58,7 +60,7 @@ def main() -> int:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     fix_clock()
-    document = written(work / "archive")
+    document = written_with_index(work / "archive") if options.index else written(work / "archive")
     (work / "expected.json").write_text(lines_of(document), encoding="utf-8")
     size = sum(path.stat().st_size for path in (work / "archive").rglob("*") if path.is_file())
     if size > LIMIT_BYTES:
@@ -74,6 +76,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=words[0], epilog=words[1], formatter_class=argparse.RawDescriptionHelpFormatter)
     folder = environment.ROOT / "manifests" / "archives"
     parser.add_argument("--to", type=Path, default=folder, metavar="FOLDER", help="where the folder of the archive is made")
+    parser.add_argument("--index", action="store_true", help="write the archive with an index instead of the one without")
     return parser.parse_args()
 
 
@@ -114,6 +117,22 @@ def written(folder: Path) -> dict[str, Any]:
         if any(repr(archive[id].state()) != repr(state) for id, state in states.items() if id not in {"types", "shapes"}):
             raise SystemExit("error: a state did not come back")
     return {"format": FORMAT, "snapshots": rows, "leaves": leaves, "deleted": ["gone"], "long": tagger.long}
+
+
+def written_with_index(folder: Path) -> dict[str, Any]:
+    """Write the archive with an index and return what must be read from it."""
+    from golden.indexed import tell
+
+    from snapstore import clock
+    from snapstore.storage.local import LocalStorage
+
+    def now_ms(_: LocalStorage) -> int:
+        return clock.now_ms()
+
+    LocalStorage.now_ms = now_ms  # type: ignore[method-assign, assignment]  # files of the disk have the real time
+    document = tell(folder)
+    shutil.rmtree(folder / ".snapstore")
+    return document
 
 
 def lines_of(document: dict[str, Any]) -> str:

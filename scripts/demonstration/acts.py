@@ -113,7 +113,7 @@ class Demonstration:
     def _read_and_compare(self, archive: Archive, saved: Sequence[Snapshot]) -> None:
         screen = self.screen
         screen.act("List, read in part, compare: only the chunks in question are read")
-        self._command("list", "--limit", "5")
+        self._command("list", "--limit", "5", "--format", "table")
         screen.gap()
         screen.code(f'archive["{saved[-1].id}"]["messages"][-1]')
         screen.line(repr(archive[saved[-1].id]["messages"][-1]))
@@ -166,7 +166,7 @@ class Demonstration:
     def _ask(self, archive: Archive, run: str) -> None:
         screen = self.screen
         screen.act("Ask all of it: every snapshot is a row of the index")
-        self._command("list", "--graph", trip.GRAPH, "--status", "waiting", "--limit", "3")
+        self._command("list", "--graph", trip.GRAPH, "--status", "waiting", "--limit", "3", "--format", "table")
         screen.gap()
         folded = archive.index.refresh()
         status = archive.index.status()

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import click
 
 from snapstore import clock
+from snapstore.cli import paths
+from snapstore.errors import InvalidInputError
 
 _AGE = re.compile(r"(\d{1,6})\s*([smhdwy])")
 _AGE_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800, "y": 31_557_600}
@@ -65,7 +67,10 @@ _OPTIONS = [
     click.option("--since", type=Moment(), help="Created at or after: a time, or an age like 12h, 3d."),
     click.option("--until", type=Moment(), help="Created before: a time or an age."),
     click.option(
-        "--metadata", multiple=True, metavar="KEY=VALUE", help="With this fact; the value is JSON or text. May be repeated."
+        "--metadata",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="With this fact; the value is JSON or text, a KEY with = stands in quotes. May be repeated.",
     ),
 ]
 
@@ -86,18 +91,31 @@ def where(chosen: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def pairs(option: str, texts: Sequence[str]) -> dict[str, Any]:
-    """Return what KEY=VALUE texts say; a value that is JSON counts as such, everything else as text.
+    """Return what KEY=VALUE and "KEY"=VALUE texts say; a value that is JSON counts as such, everything else as text.
 
     Raises:
         click.UsageError: a text without a key.
     """
     facts: dict[str, Any] = {}
     for text in texts:
-        key, equals, value = text.partition("=")
-        if not key or not equals:
+        key, value = _pair(text)
+        if not key:
             raise click.UsageError(f"{option} needs KEY=VALUE, not {text!r}")
         facts[key] = json_or_text(value)
     return facts
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """Return key and value of KEY=VALUE or "KEY"=VALUE; without a key, none."""
+    if text[:1] in {'"', "'"}:
+        for found in re.finditer("=", text):
+            try:
+                (key,) = paths.parse(f"[{text[: found.start()]}]")  # quoted as the keys of paths are
+            except InvalidInputError:
+                continue
+            return str(key), text[found.end() :]
+    key, equals, value = text.partition("=")
+    return (key, value) if equals else ("", "")
 
 
 def json_or_text(text: str) -> Any:

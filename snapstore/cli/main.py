@@ -40,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     words = list(sys.argv[1:] if arguments is None else arguments)
     with contextlib.suppress(ValueError):  # not in the main thread
         signal.signal(signal.SIGTERM, _terminate)
+    if not _has_stdout():
+        message, hint = "standard output is closed", "send it to /dev/null, if nobody reads it"
+        sys.exit(_report(message, "os_error", EXIT_FAILED, "--json" in words, hint=hint))
     code = run(words)
     # A pipe that closed or a disk that is full may show only now; the interpreter would complain on its way out.
     try:
@@ -50,6 +53,19 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _silence_stdout()
         code = _unexpected(error, as_json="--json" in words)
     sys.exit(code)
+
+
+def _has_stdout() -> bool:
+    """Return whether there is a stdout, after nothing was put in the place of standard streams that the caller has closed.
+
+    Python has None for these, and the next file that is opened gets their number: what a library prints would go into it.
+    """
+    found = sys.stdout is not None
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            number, mode = os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w"
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+    return found
 
 
 def run(words: list[str]) -> int:

@@ -31,6 +31,9 @@ WIDE_TERMINAL_COLUMNS = 110
 
 _ID_SHORT_CHARS = 12
 _MAX_ID_COLUMNS = 48
+_GAP = 2
+_LEAST_COLUMNS = 12
+"""A column is not cut below this: it would say nothing, and an id could not be typed any more."""
 _ELLIPSIS = "…"
 
 _STATUS_COLORS = {"completed": "green", "failed": "red", "running": "yellow"}
@@ -230,39 +233,71 @@ def table(
     *,
     right: frozenset[int] | set[int] = frozenset(),
     status_column: int | None = None,
-) -> None:
-    """Print an aligned table; on a terminal lines are cut at its width.
+    asked: int = 0,
+) -> list[str]:
+    """Print an aligned table; on a terminal lines fit its width. Return the headings of columns that found no room.
 
     Args:
         session: Where to print.
-        headings: One per column; upper case.
+        headings: One per column; upper case for ours, as they are for columns that the user named.
         rows: Cells as text; what comes from outside is made printable here.
         right: Columns that are aligned to the right.
         status_column: The column that is coloured by its value.
+        asked: So many of the first columns are what the user asked for: they share the width before others get any.
     """
-    cells = [list(headings), *([printable(cell) for cell in row] for row in rows)]
+    cells = [[printable(cell) for cell in headings], *([printable(cell) for cell in row] for row in rows)]
     limit = terminal_columns(session)
-    if limit is not None:  # one long name must not push all other columns off the screen
-        cells = [[cut(cell, limit // 2) for cell in row] for row in cells]
+    if limit is not None:
+        cells = [[cut(cell, limit if i < asked else limit // 2) for i, cell in enumerate(row)] for row in cells]
     widths = [max(columns_of(row[i]) for row in cells) for i in range(len(headings))]
+    if limit is not None:
+        widths = fitting(widths, limit, asked)
     for number, row in enumerate(cells):
-        parts, left = [], limit
-        for i, cell in enumerate(row):
-            padding = " " * (widths[i] - columns_of(cell))
+        parts = []
+        for i, (width, whole) in enumerate(zip(widths, row, strict=False)):
+            cell = cut(whole, width)
+            padding = " " * (width - columns_of(cell))
             text = padding + cell if i in right else cell + padding
-            if i == len(row) - 1 and i not in right:
+            if i == len(widths) - 1 and i not in right:
                 text = cell
-            if left is not None:
-                text = cut(text, left)
-                left = max(0, left - columns_of(text) - 2)
             if number == 0:
                 text = paint(session, text, None, bold=True)
             elif i == status_column:
-                text = paint_status(session, text, cell)
+                text = paint_status(session, text, whole)
             parts.append(text)
-            if left == 0:
-                break
-        say(session, "  ".join(parts).rstrip())
+        say(session, (" " * _GAP).join(parts).rstrip())
+    return list(headings[len(widths) :])
+
+
+def fitting(widths: Sequence[int], limit: int, asked: int) -> list[int]:
+    """Return the widths in which columns are shown on a line of `limit` columns; those at the end that do not fit have none.
+
+    The first `asked` columns share the line, and the widest are cut. The others take what is left, one after the other.
+    """
+    first = list(widths[:asked])
+    while len(first) > 1 and sum(min(width, _LEAST_COLUMNS) + _GAP for width in first) > limit + _GAP:
+        first.pop()
+    most = room = limit + _GAP - _GAP * len(first)
+    for place, width in enumerate(sorted(first)):
+        most = room // (len(first) - place)
+        if width > most:
+            break
+        room -= width
+    shown = [min(width, most) for width in first]
+    left = limit - sum(width + _GAP for width in shown)
+    for width in widths[asked:] if len(first) == asked else ():
+        if min(width, left) < min(width, _LEAST_COLUMNS):
+            break
+        shown.append(min(width, left))
+        left -= shown[-1] + _GAP
+    return shown
+
+
+def hidden(session: Session, headings: Sequence[str]) -> None:
+    """Say on stderr which columns of a table found no room."""
+    if headings:
+        text = f"--json shows all; no room for {', '.join(map(printable, headings))}"
+        click.echo(cut(text, terminal_columns(session) or len(text)), err=True)
 
 
 def exported(session: Session, done: Exported) -> None:

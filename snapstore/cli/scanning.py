@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from snapstore.cli import filters, output
-from snapstore.errors import InvalidInputError
+from snapstore.errors import ConflictError, InvalidInputError
 
 if TYPE_CHECKING:
     from snapstore.archive import Archive
@@ -21,6 +21,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _HINTS = {
     "value_misfit": "choose another type: --type COLUMN=json, or --on-error null",
     "column_twice": "every row has id, run, graph, node, status and created_at; write the path as $.NAME",
+    "not_appendable": "--append is for --format delta; --force replaces a file",
 }
 """What to type where the errors of the library say what to call."""
 
@@ -95,12 +96,20 @@ def _types(texts: Sequence[str]) -> dict[str, str]:
     return types
 
 
+def check_target(target: str, format: Any, existing: Any) -> None:
+    """Refuse a target that cannot be written, before the archive is asked for anything."""
+    from snapstore import export
+
+    with typed_hints():
+        export.check_target(target, format, existing=existing)
+
+
 @contextlib.contextmanager
 def typed_hints() -> Iterator[None]:
-    """Let errors of a scan say what to type, and not what to call."""
+    """Let errors of scans and exports say what to type, and not what to call."""
     try:
         yield
-    except InvalidInputError as error:
+    except (InvalidInputError, ConflictError) as error:
         error.hint = _HINTS.get(error.code, error.hint)
         raise
 
@@ -122,8 +131,14 @@ def running(session: Session, scan: Scan, watch: Watch, *, bar: bool = True) -> 
 
 def estimate_text(estimate: Estimate) -> str:
     """Return an estimate in one line."""
-    return (
-        f"{output.count(estimate.snapshots, 'snapshot')} in {output.count(estimate.packs, 'pack')}: "
-        f"{estimate.requests_least:,} to {output.count(estimate.requests_most, 'request')}, "
-        f"{output.size(estimate.bytes_least)} to {output.size(estimate.bytes_most)}"
-    )
+    requests, read = estimate_ranges(estimate)
+    return f"{output.count(estimate.snapshots, 'snapshot')} in {output.count(estimate.packs, 'pack')}: {requests}, {read}"
+
+
+def estimate_ranges(estimate: Estimate) -> tuple[str, str]:
+    """Return the requests and the bytes that a scan will take."""
+    requests = output.count(estimate.requests_most, "request")
+    if estimate.requests_least < estimate.requests_most:
+        requests = f"{estimate.requests_least:,} to {requests}"
+    least, most = output.size(estimate.bytes_least), output.size(estimate.bytes_most)
+    return requests, most if least == most else f"{least} to {most}"

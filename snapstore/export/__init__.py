@@ -6,7 +6,8 @@
     export(archive.scan(["cost"]), "s3://lake/costs", "delta", existing="append")
 
 Purpose: `export` writes everything with `__arrow_c_stream__`, tables of Polars, DuckDB, pandas and pyarrow included; `write`
-does the same into an open file; `edges` makes the table of edges from that of snapshots.
+does the same into an open file; `edges` makes the table of edges from that of snapshots;
+`check_target` refuses what cannot be written before anything is asked for.
 
 Promises: rows are written while they are read, so memory holds one row group and no more. A file appears under its name when
 all of it is on the disk, a Delta table with its first commit; nothing that is there already is touched unless it is asked
@@ -16,8 +17,20 @@ Does not: choose rows (lists, scans and queries do), or load pyarrow and deltala
 """
 
 from snapstore.export.files import new_file
-from snapstore.export.main import Existing, Exported, export
+from snapstore.export.main import Existing, Exported, check_target, export
 from snapstore.export.streams import Edges, edges
 from snapstore.export.writing import FORMATS, Format, read_rows, write
 
-__all__ = ["FORMATS", "Edges", "Existing", "Exported", "Format", "edges", "export", "new_file", "read_rows", "write"]
+__all__ = [
+    "FORMATS",
+    "Edges",
+    "Existing",
+    "Exported",
+    "Format",
+    "check_target",
+    "edges",
+    "export",
+    "new_file",
+    "read_rows",
+    "write",
+]

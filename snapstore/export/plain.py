@@ -19,15 +19,42 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from snapstore.errors import InvalidInputError
 from snapstore.export.streams import arrow
 
-__all__ = ["plain_values"]
+__all__ = ["plain_values", "type_refused"]
 
 Converter: TypeAlias = "Callable[[Any], Any] | None"
 
 
-def plain_values(array: Any) -> list[Any]:
-    """The values of an Arrow array, plain."""
+def plain_values(array: Any, name: str) -> list[Any]:
+    """The values of an Arrow array, plain.
+
+    Args:
+        array: of any type.
+        name: of its column.
+
+    Raises:
+        InvalidInputError: `type_refused`: moments that Python has not, outside the years 1 to 9999 or with nanoseconds.
+    """
+    try:
+        return _plain_values(array)
+    except (ValueError, OverflowError) as error:
+        raise type_refused("Text", name, array.type, str(error)) from error
+
+
+def type_refused(format: str, column: str | None, kind: Any, reason: str | None = None) -> InvalidInputError:
+    """Make the error for a column of a type that a format lacks, or with values that its type there would not hold."""
+    context = {"column": column, "type": None if kind is None else str(kind), "reason": reason}
+    return InvalidInputError(
+        f"{format} cannot hold this column",
+        code="type_refused",
+        hint="cast it to text, or round it: CAST(x AS VARCHAR), date_trunc('microseconds', x)",
+        **{name: value for name, value in context.items() if value is not None},
+    )
+
+
+def _plain_values(array: Any) -> list[Any]:
     pa = arrow()
     kind = array.type
     if pa.types.is_timestamp(kind):

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, BinaryIO, Final, Literal, TypeAlias
 
 from snapstore.errors import InvalidInputError
-from snapstore.export.plain import plain_values
+from snapstore.export.plain import plain_values, type_refused
 from snapstore.export.streams import arrow, opened
 
 __all__ = ["FORMATS", "Format", "Report", "as_objects", "check_names", "read_rows", "write"]
 
 Format = Literal["parquet", "arrow", "csv", "json", "jsonl"]
-"""Parquet; the stream format of Arrow IPC; text with a head; one JSON list of objects; one JSON object per line."""
+"""Parquet; the stream format of Arrow IPC; CSV with a head, where null is empty and the empty text is `""`; one JSON list of
+objects; one JSON object per line."""
 
 Report: TypeAlias = "Callable[[int], object] | None"
 """Is told now and then how many rows have been written."""
@@ -23,6 +25,9 @@ Report: TypeAlias = "Callable[[int], object] | None"
 GROUP_ROWS: Final = 65_536
 GROUP_BYTES: Final = 64 * 1024 * 1024
 """A row group of Parquet ends at so many rows or bytes: engines skip by row groups, and memory holds one."""
+
+_SPECIAL: Final = re.compile(r'[,"\r\n]')
+"""What a cell of CSV is quoted for."""
 
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
@@ -37,7 +42,7 @@ def write(stream: Any, file: BinaryIO, format: Format, progress: Report = None) 
         progress: is told how many rows have been written, after each batch.
 
     Raises:
-        InvalidInputError: `column_twice`, and what reading the stream raises.
+        InvalidInputError: `column_twice`, `type_refused`, and what reading the stream raises.
         MissingExtraError: pyarrow is not installed.
     """
     schema, batches = opened(stream)
@@ -107,25 +112,51 @@ def as_objects(names: list[str], batches: Iterable[Any]) -> Iterator[dict[str, A
 
 def _rows(batches: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
     for batch in batches:
-        yield from zip(*map(plain_values, batch.columns), strict=True)
+        yield from zip(*map(plain_values, batch.columns, batch.schema.names), strict=True)
 
 
 def _parquet(schema: Any, batches: Iterable[Any], file: BinaryIO) -> None:
     import pyarrow.parquet  # noqa: PLC0415 - as in `arrow`
 
     pa = arrow()
-    with pyarrow.parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+    with _parquet_errors(schema):
+        made = pyarrow.parquet.ParquetWriter(file, schema, compression="zstd")
+    with made as writer:
         waiting: list[Any] = []
         rows = size = 0
+
+        def flush() -> None:
+            with _parquet_errors(schema):
+                writer.write_table(pa.Table.from_batches(waiting, schema), row_group_size=max(rows, 1))
+
         for batch in batches:
             waiting.append(batch)
             rows += batch.num_rows
             size += batch.nbytes
             if rows >= GROUP_ROWS or size >= GROUP_BYTES:
-                writer.write_table(pa.Table.from_batches(waiting, schema), row_group_size=max(rows, 1))
+                flush()
                 waiting, rows, size = [], 0, 0
         if rows:
-            writer.write_table(pa.Table.from_batches(waiting, schema), row_group_size=rows)
+            flush()
+
+
+@contextlib.contextmanager
+def _parquet_errors(schema: Any) -> Iterator[None]:
+    """Name the column that Parquet does not take; what the library says names its type at most."""
+    import pyarrow.parquet  # noqa: PLC0415 - as in `arrow`
+
+    pa = arrow()
+    try:
+        yield
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+        for field in schema:
+            one = pa.schema([field.with_nullable(True)])
+            try:
+                with pyarrow.parquet.ParquetWriter(io.BytesIO(), one) as writer:
+                    writer.write_table(pa.Table.from_arrays([pa.nulls(1, field.type)], schema=one))
+            except pa.ArrowNotImplementedError as own:
+                raise type_refused("Parquet", field.name, field.type, str(own)) from error
+        raise type_refused("Parquet", None, None, str(error)) from error
 
 
 def _arrow(schema: Any, batches: Iterable[Any], file: BinaryIO) -> None:
@@ -137,24 +168,33 @@ def _arrow(schema: Any, batches: Iterable[Any], file: BinaryIO) -> None:
 
 
 def _csv(schema: Any, batches: Iterable[Any], file: BinaryIO) -> None:
-    file.write(_lines([schema.names]))
-    file.writelines(_lines(zip(*map(_cells, batch.columns), strict=True)) for batch in batches)
+    """Write text with a head.
+
+    Null is empty and the empty text is `""`: DuckDB (`allow_quoted_nulls=false`), pyarrow (`quoted_strings_can_be_null=False`)
+    and Polars tell them apart. In a table of one column null is `""` too: to most readers an empty line is no row.
+    """
+    alone = len(schema.names) == 1
+    file.write((",".join(map(_quoted, schema.names)) + "\n").encode())
+    for batch in batches:
+        cells = [_cells(column, name, '""' if alone else "") for column, name in zip(batch.columns, schema.names, strict=True)]
+        file.write("".join(f"{','.join(row)}\n" for row in zip(*cells, strict=True)).encode())
 
 
-def _lines(rows: Iterable[Iterable[Any]]) -> bytes:
-    page = io.StringIO(newline="")
-    csv.writer(page, lineterminator="\n").writerows(rows)
-    return page.getvalue().encode()
+def _cells(column: Any, name: str, null: str) -> list[str]:
+    return [null if value is None else _cell(value) for value in plain_values(column, name)]
 
 
-def _cells(column: Any) -> list[Any]:
-    return [_cell(value) for value in plain_values(column)]
-
-
-def _cell(value: Any) -> Any:
+def _cell(value: Any) -> str:
+    if isinstance(value, str):
+        return _quoted(value)
     if isinstance(value, bool):
         return "true" if value else "false"
-    return _ENCODER.encode(value) if isinstance(value, list | dict) else value
+    return _quoted(_ENCODER.encode(value)) if isinstance(value, list | dict) else str(value)
+
+
+def _quoted(text: str) -> str:
+    """A cell. Python's csv module (3.11) leaves a bare carriage return as it is, which others take for the end of a line."""
+    return '"' + text.replace('"', '""') + '"' if not text or _SPECIAL.search(text) else text
 
 
 def _jsonl(schema: Any, batches: Iterable[Any], file: BinaryIO) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from snapstore.digest import digest_hex
 from snapstore.format import canonical
 from snapstore.format.canonical import Problem
-from snapstore.format.fields import TXID_PATTERN, Fields
+from snapstore.format.fields import DIGEST_PATTERN, TXID_PATTERN, Fields
 from snapstore.format.limits import FORMAT_VERSION, INTEGER_LIMIT, TIME_LIMIT_MS
 
 __all__ = [
@@ -43,7 +43,7 @@ _FIELDS: Final = frozenset(
     ["files", "folded_at", "folds", "format", "generation", "kind", "listed_until", "rebuilding", "retired"]
 )
 _FILE_FIELDS: Final = frozenset(
-    ["created_from", "created_to", "first", "footer_size", "graphs", "key", "last", "revised", "rows", "size"]
+    ["created_from", "created_to", "first", "footer_digest", "footer_size", "graphs", "key", "last", "revised", "rows", "size"]
 )
 _RETIRED_FIELDS: Final = frozenset(["at", "key"])
 _REBUILDING_FIELDS: Final = frozenset(["at", "by", "generation"])
@@ -84,6 +84,7 @@ class IndexFile:
         revised: rows with `revises`: only these can meet rows of other segments at their places.
         size: bytes of the object.
         footer_size: bytes from the beginning of the Parquet footer to the end of the object.
+        footer_digest: of these bytes, 64 hex digits.
         created_from: the earliest creation time in it, milliseconds since 1970 UTC.
         created_to: the latest.
         first: the lowest generation that any of its rows was folded in.
@@ -96,6 +97,7 @@ class IndexFile:
     revised: int
     size: int
     footer_size: int
+    footer_digest: str
     created_from: int
     created_to: int
     first: int
@@ -159,7 +161,8 @@ class IndexCurrent:
     Attributes:
         generation: 1 for the first, one more with every replacement of the document.
         folds: how many folds there were; change markers are deleted only after this has grown.
-        folded_at: when the last fold began to list change markers, milliseconds since 1970 UTC by the storage's clock.
+        folded_at: when the last fold began to list change markers, or the last rebuild to read registers, milliseconds since
+            1970 UTC by the storage's clock.
         listed_until: markers written after this time, by the storage's clock, are in no segment yet.
         files: the live segments, oldest first.
         retired: replaced segments, to be deleted after a grace period.
@@ -265,6 +268,7 @@ def _check_file(fields: Fields) -> None:
         ("last", 0, INTEGER_LIMIT),
     ):
         fields.integer(name, low, high)
+    fields.matching("footer_digest", DIGEST_PATTERN)
     for low_name, high_name in (("created_from", "created_to"), ("first", "last"), ("footer_size", "size"), ("revised", "rows")):
         smaller, greater = fields.document.get(low_name), fields.document.get(high_name)
         if type(smaller) is int and type(greater) is int and smaller > greater:

@@ -21,7 +21,7 @@ from snapstore.index.segments import Segments
 from snapstore.index.writing import SegmentOutput, replaced
 from snapstore.storage.protocol import Storage
 
-__all__ = ["GRACE_MS", "Compactor", "rows_of", "written"]
+__all__ = ["GRACE_MS", "SEGMENTS_PREFIX", "Compactor", "rows_of", "written"]
 
 GRACE_MS: Final = 24 * 3_600_000
 """How long a replaced segment stays: longer than any query runs that was given its name."""
@@ -55,14 +55,16 @@ class Compactor:
         done = Compacted()
         while True:
             generation = self._generations.read()
-            merge = next_merge(self._mergeable(generation))
+            files = self._mergeable(generation)
+            # Beside a rebuild tombstones stay: to free full segments would be due again at once.
+            merge = next_merge(files, frees=self._rebuilding(generation) is None)
             if merge is None:
                 break
             step = self._merge(generation, self._planned(generation, merge))
             if step is None:
                 break  # somebody else is merging: one of us is enough
             done = _sum(done, step)
-        return replace(done, deleted=self._release())
+        return replace(done, deleted=self._release(), held_back=len(generation.current.files) - len(files))
 
     def merge_all(self) -> Compacted:
         """Merge each bucket as far as it goes, and delete what crashes left behind."""
@@ -73,6 +75,7 @@ class Compactor:
                 if (merge.bucket == ALL_GRAPHS) is is_shared:
                     step = self._merge(self._generations.read(), self._planned(generation, merge))
                     done = _sum(done, step) if step is not None else done
+        done = _sum(done, self.merge_due())
         return replace(done, deleted=done.deleted + self._sweep())
 
     def _planned(self, generation: Generation, merge: Merge) -> Merge:
@@ -180,4 +183,5 @@ def _sum(done: Compacted, step: Compacted) -> Compacted:
         done.rows + step.rows,
         done.bytes_written + step.bytes_written,
         done.deleted + step.deleted,
+        held_back=max(done.held_back, step.held_back),
     )

@@ -81,7 +81,7 @@ def exact_tables(storage: Storage, generations: Generations, segments: Segments,
     tries = 0
     missing_in: Generation | None = None
     while tries < TRIES:
-        generation, tail, changed = _look(storage, generations, graph)
+        generation, (tail, changed) = generations.beside(lambda _: _changed(storage, graph))
         if generations.is_lost(generation) or generation == missing_in:
             rows = every_row(storage, RowFilter(graph=graph))
             yield from _tables(row for row in rows if not reading.is_done(row))
@@ -102,27 +102,17 @@ def exact_tables(storage: Storage, generations: Generations, segments: Segments,
             tries = tries + 1 if reading.steps == steps else 0
         else:
             return
-    raise _busy()
+    raise ConflictError("the index kept changing while it was read", code="index_busy")
 
 
-def _look(storage: Storage, generations: Generations, graph: str | None) -> tuple[Generation, Tail, list[Row]]:
-    """The root, the changes that are not folded into it, and the rows of these."""
-    for _ in range(TRIES):
-        generation = generations.read()
-        tail = Tail(storage, graph, whole=True)
-        changed = _changed(tail, RowFilter(graph=graph))
-        if generations.read().folds == generation.folds:
-            return generation, tail, changed
-    raise _busy()
-
-
-def _changed(tail: Tail, wanted: RowFilter) -> list[Row]:
-    """All rows with changes that are not folded."""
+def _changed(storage: Storage, graph: str | None) -> tuple[Tail, list[Row]]:
+    """The changes that are not folded, and the rows of these."""
+    tail = Tail(storage, graph, whole=True)
     rows: list[Row] = []
     tail.list_more()
-    while tail.first(0, wanted) is not None:
+    while tail.first(0, RowFilter(graph=graph)) is not None:
         rows.append(tail.take())
-    return rows
+    return tail, rows
 
 
 def _tables(rows: Iterable[Row]) -> Iterator[Any]:
@@ -224,7 +214,3 @@ def _unchanged(tables: Iterator[Any], tail: Tail, given: Iterable[str]) -> Itera
         if ids.digests:
             mask = pa.compute.or_(mask, pa.array([tail.has_changed(id) for id in table["id"].to_pylist()], pa.bool_()))
         yield table.filter(pa.compute.invert(mask))
-
-
-def _busy() -> ConflictError:
-    return ConflictError("the index kept changing while it was read", code="index_busy")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from snapstore.errors import InvalidInputError
+from snapstore.format import names
 from snapstore.index.arrow import arrow
 from snapstore.index.rows import Row, order_of, scalar_text
 
@@ -26,7 +27,7 @@ class RowFilter:
         metadata: top-level fields that must have these values: text, numbers, booleans or None, equal in value and kind.
 
     Raises:
-        InvalidInputError: `filter_not_text`, `filter_not_scalar`.
+        InvalidInputError: a graph or run that cannot be one; `filter_not_text`, `filter_not_scalar`.
     """
 
     graph: str | None = None
@@ -39,7 +40,10 @@ class RowFilter:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("graph", "run", "node", "status"):
+        for name, value in (("graph", self.graph), ("run", self.run)):
+            if value is not None:
+                names.name_bytes(value, name)
+        for name in ("node", "status"):
             if not isinstance(getattr(self, name), str | None):
                 raise InvalidInputError(f"a list is filtered by one {name}, a text", code="filter_not_text")
         metadata: object = self.metadata

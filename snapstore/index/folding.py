@@ -96,6 +96,8 @@ class Folder:
     def _round(
         self, generation: Generation, listed: list[ObjectInfo], started_ms: int, *, is_first: bool, is_last: bool
     ) -> Round | None:
+        if generation.damaged:
+            return None  # a root with new rows alone would make what it named look as if it had never been
         done = Round(generation)
         listed_ms = self._storage.now_ms()
         try:

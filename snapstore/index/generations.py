@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from snapstore.errors import ConflictError, FormatError, NotFoundError, StorageError
 from snapstore.format import names
@@ -13,11 +14,16 @@ from snapstore.storage.protocol import Storage
 
 __all__ = ["CURRENT_KEY", "FOLDED_KEY", "Generation", "Generations"]
 
+T = TypeVar("T")
+
 CURRENT_KEY: Final = "index/CURRENT"
 
 FOLDED_KEY: Final = f"{names.CHANGES_PREFIX}=folded"
 """Says that change markers have been deleted, so that an archive without a root has lost its index. No graph's folder can
 have this name, whatever the case: `=` does not occur in encoded names."""
+
+LOOKS: Final = 20
+"""Looks that folds came between; each time somebody else got something done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +33,7 @@ class Generation:
     Attributes:
         current: the document; an empty one of generation 0 when there is none.
         token: the storage's version of it for the next swap, None when there is none.
-        damaged: whether there is one that cannot be read; it counts as none.
+        damaged: whether there is one that cannot be read: it counts as none, and only a rebuild replaces it.
     """
 
     current: IndexCurrent
@@ -35,9 +41,14 @@ class Generation:
     damaged: bool = False
 
     @property
+    def is_there(self) -> bool:
+        """Whether there is a root that can be read."""
+        return self.token is not None and not self.damaged
+
+    @property
     def folds(self) -> int:
         """The number of folds, -1 when there is no root: reads compare it before and after."""
-        return self.current.folds if self.token is not None else -1
+        return self.current.folds if self.is_there else -1
 
 
 class Generations:
@@ -71,7 +82,7 @@ class Generations:
         except FormatError as error:
             if error.code != "invalid_document":
                 raise
-            return Generation(IndexCurrent(), None, damaged=True)
+            return Generation(IndexCurrent(), stored.version, damaged=True)
         return self._keep(Generation(current, stored.version))
 
     def publish(self, old: Generation, new: IndexCurrent) -> Generation | None:
@@ -99,18 +110,37 @@ class Generations:
             if isinstance(error, StorageError) and not error.retryable:
                 raise
             found = self.read()
-            if found.token is not None and found.current == document:
+            if found.is_there and found.current == document:
                 return found  # ours: only the answer got lost
             if isinstance(error, StorageError) and found.token == old.token:
                 raise  # it may still arrive
             return None
         return self._keep(Generation(document, token))
 
+    def beside(self, look: Callable[[Generation], T]) -> tuple[Generation, T]:
+        """The root, and what was seen after it while nobody folded.
+
+        Markers are deleted only after a root with a greater count of folds is in place. If the count has not moved, every
+        change is among the markers that were listed meanwhile or in the segments.
+
+        Args:
+            look: lists markers.
+
+        Raises:
+            ConflictError: `index_busy`: others kept folding.
+        """
+        for _ in range(LOOKS):
+            generation = self.read()
+            found = look(generation)
+            if self.read().folds == generation.folds:
+                return generation, found
+        raise ConflictError("the index kept changing while it was read", code="index_busy")
+
     def is_lost(self, generation: Generation) -> bool:
         """Whether the archive has lost its index: there is no root that can be read, although markers were deleted."""
-        if generation.token is not None or generation.damaged:
+        if generation.token is not None:
             return generation.damaged
-        return self.lost() and self.read().token is None  # the first fold may have come since: first the root, then the note
+        return self.lost() and not self.read().is_there  # the first fold may have come since: first the root, then the note
 
     def lost(self) -> bool:
         """Whether change markers have been deleted: without a root, the archive has then lost its index."""

@@ -4,6 +4,9 @@ Segments of about the same number of rows are of one level, and there is one of 
 levels that the result reaches, so nothing is written that is merged at once. A row is written 8.2 times until 10 million rows,
 when 1,000 are folded at a time. Small levels hold rows of all graphs; where they become larger than what a reader should look
 through, they are split into 16 buckets of graphs.
+
+Full segments stay as they are until a quarter of the rows of their bucket say that they may supersede others; then everything in
+it is merged, which writes at most four rows for each of these, and nothing where rows are only added.
 """
 
 from __future__ import annotations
@@ -29,7 +32,10 @@ SPLIT_LEVEL: Final = 11
 """Segments of all graphs are split into buckets from this level on: 114,688 rows, 9 MB."""
 
 FULL_LEVEL: Final = 100
-"""The level of segments that are never merged again."""
+"""The level of segments that are not merged because of their size."""
+
+REVISED_PART: Final = 4
+"""A bucket with full segments is merged when one of so many of its rows revises others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +74,34 @@ def level_of(file: IndexFile) -> int:
     return _level(file.rows)
 
 
-def next_merge(files: Sequence[IndexFile]) -> Merge | None:
-    """The next merge that is due, smallest level first; None when none is."""
+def next_merge(files: Sequence[IndexFile], *, frees: bool = True) -> Merge | None:
+    """The next merge that is due, smallest level first; None when none is.
+
+    Args:
+        files: the live segments.
+        frees: whether full segments may be merged, after all others.
+    """
     for (bucket, level), group in sorted(_groups(files).items(), key=lambda item: (item[0][1], item[0][0])):
         if level != FULL_LEVEL and (len(group) > 1 or (bucket == ALL_GRAPHS and level >= SPLIT_LEVEL)):
             others = [file for file in files if file.bucket == bucket and level_of(file) != FULL_LEVEL]
             return _merge(files, _reached(others, level))
+    return _freeing_merge(files) if frees else None
+
+
+def _freeing_merge(files: Sequence[IndexFile]) -> Merge | None:
+    """A merge of a bucket whose full segments hold many rows that do not count any more.
+
+    Only a complete one: it ends with no row that revises others, so it is not due again before as many have been changed.
+    """
+    by_bucket: dict[str, list[IndexFile]] = {}
+    for file in files:
+        by_bucket.setdefault(file.bucket, []).append(file)
+    for bucket, group in sorted(by_bucket.items()):
+        is_full = bucket != ALL_GRAPHS and any(level_of(file) == FULL_LEVEL for file in group)
+        if is_full and sum(file.revised for file in group) * REVISED_PART >= sum(file.rows for file in group):
+            merge = _merge(files, group)
+            if merge.complete:
+                return merge
     return None
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from snapstore.format import names
 from snapstore.history.rows import RowCache
-from snapstore.index.compaction import GRACE_MS, Compactor
+from snapstore.index.compaction import GRACE_MS, SEGMENTS_PREFIX, Compactor
 from snapstore.index.exact import exact_tables
 from snapstore.index.filters import RowFilter
 from snapstore.index.folding import Folder
@@ -77,7 +78,7 @@ class Index:
 
     def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> QueryResult:
         """Run SQL over `snapshots` and `edges`; see `Archive.query`."""
-        return run_query(self._storage, partial(look, self._storage, self._generations), sql, parameters)
+        return run_query(self._segments, partial(look, self._storage, self._generations, self._watch), sql, parameters)
 
     def files(self) -> list[str]:
         """Keys of the live segments: what to read for a view without the changes since the last fold.
@@ -97,20 +98,20 @@ class Index:
             listing = self._storage.list(names.CHANGES_PREFIX, limit=at_least + 1)  # one key there is no marker
             if sum(names.parse_change_key(info.key) is not None for info in listing) < at_least:
                 return Folded()
-        if self._generations.is_lost(self._generations.read()):
-            self.rebuild()  # a first fold would make what was lost look as if it had never been
+        # A first fold would make what was lost look as if it had never been.
+        rebuilt = self.rebuild() if self._generations.is_lost(self._generations.read()) else None
         markers = rows = size = waiting = 0
         for done in Folder(self._storage, self._generations, self._segments).fold():
             markers += len(done.absorbed)
             rows += len(done.rows)
             size += done.bytes_written
             waiting += done.waiting
-        return Folded(markers, rows, size, waiting, self._compactor().merge_due())
+        return Folded(markers, rows, size, waiting, self._compactor().merge_due(), rebuilt)
 
     def compact(self) -> Compacted:
         """Fold, then merge everything as far as it goes, and delete segments that nobody needs."""
-        self.refresh()
-        return self._compactor().merge_all()
+        folded = self.refresh()
+        return replace(self._compactor().merge_all(), folded=folded)
 
     def rebuild(self, progress: Callable[[int], object] | None = None) -> Rebuilt:
         """Make the index again from the registers; the old one answers until the new one is complete.
@@ -124,10 +125,11 @@ class Index:
         return Rebuilder(self._storage, self._generations, self._segments, progress).rebuild()
 
     def status(self) -> IndexStatus:
-        """The state of the index; lists every marker."""
+        """The state of the index; lists every marker, and the segments."""
         generation = self._generations.read()
         current = generation.current
         listing = self._storage.list(names.CHANGES_PREFIX)
+        there = {info.key for info in self._storage.list(SEGMENTS_PREFIX)}
         return IndexStatus(
             generation=current.generation,
             folds=current.folds,
@@ -140,6 +142,8 @@ class Index:
             lost=self._generations.is_lost(generation),
             problem=self.problem,
             rebuilding_since=current.rebuilding.at if current.rebuilding is not None else None,
+            revised=sum(file.revised for file in current.files),
+            missing=sum(file.key not in there for file in current.files),
         )
 
     def _compactor(self) -> Compactor:

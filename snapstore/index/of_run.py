@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Final
 
-from snapstore.errors import CorruptionError, NotFoundError
+from snapstore.errors import ConflictError, CorruptionError, NotFoundError
 from snapstore.format import names
 from snapstore.format.index_current import GRAPHS_LIMIT, IndexFile, graph_mark
 from snapstore.format.names import ChangeName
@@ -20,7 +21,7 @@ from snapstore.history.heads import Head
 from snapstore.history.walks import RunEntry, live_heads, run_entries
 from snapstore.index.arrow import has_arrow
 from snapstore.index.filters import RowFilter
-from snapstore.index.generations import Generations
+from snapstore.index.generations import Generation, Generations
 from snapstore.index.rows import Row
 from snapstore.index.segments import Segments
 from snapstore.index.stream import SegmentRows
@@ -46,8 +47,6 @@ MARKERS_MOST: Final = 5 * PAGE_KEYS
 
 ROWS_PER_ENTRY: Final = 1_000
 """A run may lie so thinly in its graph: 80 KB of segments are read at most in place of pack and register."""
-
-TRIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,19 +190,18 @@ class RunRows:
         """See which segments there are, and what has changed since they were written."""
         if not has_arrow():
             return _Look()
-        for _ in range(TRIES):
-            generation = self._generations.read()
-            files = tuple(file for file in generation.current.files if file.may_hold(graph))
-            if not files:
-                break
-            listing = islice(self._storage.list(names.graph_prefix(graph)), MARKERS_MOST)
-            changes = [names.parse_change_key(info.key) for info in listing]
-            if len(changes) == MARKERS_MOST:
-                break
-            # Markers are deleted only after a root with a greater count of folds is in place.
-            if self._generations.read().folds == generation.folds:
-                return _Look(files, frozenset(_id12(change) for change in changes if change is not None))
-        return _Look()
+        try:
+            return self._generations.beside(partial(self._look_beside, graph))[1]
+        except ConflictError:
+            return _Look()  # others keep folding: registers do
+
+    def _look_beside(self, graph: str, generation: Generation) -> _Look:
+        files = tuple(file for file in generation.current.files if file.may_hold(graph))
+        listing = islice(self._storage.list(names.graph_prefix(graph)), MARKERS_MOST if files else 0)
+        changes = [names.parse_change_key(info.key) for info in listing]
+        if len(changes) == MARKERS_MOST:
+            return _Look()
+        return _Look(files, frozenset(_id12(change) for change in changes if change is not None))
 
 
 def row_of(found: Found) -> Row:

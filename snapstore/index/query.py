@@ -9,7 +9,6 @@ beside it (`_interruptible`).
 
 from __future__ import annotations
 
-import io
 import re
 import tempfile
 import threading
@@ -26,9 +25,10 @@ from snapstore import clock
 from snapstore.errors import InvalidInputError, MissingExtraError, NotFoundError, SnapstoreError
 from snapstore.format.index_current import IndexFile
 from snapstore.index.arrow import arrow, schema
+from snapstore.index.ranges import RangeFile
 from snapstore.index.rows import to_table
-from snapstore.index.view import View
-from snapstore.storage.protocol import Storage
+from snapstore.index.segments import Segments
+from snapstore.index.view import View, look_at_registers
 
 __all__ = ["QueryResult", "run_query"]
 
@@ -55,6 +55,9 @@ _READING: Final = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 """Begins what only reads. DuckDB tells SELECT from COPY by itself, but not behind EXPLAIN, nor where there is a PIVOT."""
+
+_OF_THE_TEXT: Final = re.compile(r"\b(?:Parser|Binder|Catalog|Conversion|Out of Range|Out of Memory) Error")
+"""In what DuckDB says, where it is no wonder about the data that it reads."""
 
 _GLOB: Final = frozenset("*?[")
 """In a path, DuckDB takes these for patterns, and knows no way to write them."""
@@ -122,6 +125,7 @@ class QueryResult:
             InvalidInputError: `query_failed`: what only the data showed, such as a text that is no number; `query_read`: the
                 rows were taken before, or the result is closed.
             StorageError: a segment could not be read.
+            CorruptionError: `segment_damaged`.
         """
         if self._begun:
             raise InvalidInputError(
@@ -146,11 +150,13 @@ class QueryResult:
             yield from batch.to_pylist()
 
 
-def run_query(storage: Storage, look: Any, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> QueryResult:
+def run_query(
+    segments: Segments, look: Callable[[], View], sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None
+) -> QueryResult:
     """Run a query over `snapshots` and `edges`, as far as its first rows.
 
     Args:
-        storage: the archive's storage.
+        segments: the archive's segments.
         look: gives the `View` to read.
         sql: in DuckDB's dialect; one query, before which settings (`SET`) may stand.
         parameters: for `?` or `$name` in it.
@@ -159,24 +165,32 @@ def run_query(storage: Storage, look: Any, sql: str, parameters: Sequence[Any] |
         InvalidInputError: `query_failed`, with what DuckDB says.
         MissingExtraError: duckdb is not installed.
         StorageError: a segment could not be read.
+        CorruptionError: `segment_damaged`. DuckDB's own reader of files on a local disk compares no checksums of pages: it
+            notices what it cannot decode, and nothing else.
     """
     duckdb = _duckdb()
+    if not isinstance(sql, str):
+        raise InvalidInputError("a query is a text", code="query_failed", type=type(sql).__name__)
     if isinstance(parameters, str | bytes) or not isinstance(parameters, Sequence | Mapping | None):
         raise InvalidInputError(
             "parameters are a list for ?, or a dict for $name", code="query_failed", type=type(parameters).__name__
         )
+    missed: View | None = None
     for left in reversed(range(TRIES)):
-        view: View = look()
+        view = look()
+        if missed is not None and missed.files == view.files:
+            view = look_at_registers(segments.storage)  # it was not replaced, but is really missing
         connection = duckdb.connect()
-        sources = _Sources(connection, storage, view)
+        sources = _Sources(connection, segments, view)
         try:
             return _interruptible(connection, partial(_begun, connection, sources, sql, parameters))
         except BaseException as error:
             connection.close()  # it holds what it reads, which holds this: nothing else would free them
-            if not isinstance(error, (duckdb.Error, OSError, arrow().ArrowException)):
+            if not isinstance(error, (duckdb.Error, OSError, NotFoundError, arrow().ArrowException)):
                 raise
             if not (left and sources.vanished()):
                 raise sources.failure(error) from error
+            missed = view
     raise AssertionError
 
 
@@ -265,13 +279,13 @@ class _Sources:
 
     Args:
         connection: that they are made in.
-        storage: of the segments.
+        segments: of the archive.
         view: which ones, and what has changed since.
     """
 
-    def __init__(self, connection: Any, storage: Storage, view: View) -> None:
+    def __init__(self, connection: Any, segments: Segments, view: View) -> None:
         self._connection = connection
-        self._storage = storage
+        self._segments = segments
         self._view = view
         self._paths: list[Path] = []
         self._failures: list[SnapstoreError] = []
@@ -284,8 +298,16 @@ class _Sources:
 
     def failure(self, error: Exception) -> SnapstoreError:
         """The error that is behind one of DuckDB or Arrow, which make texts of those of the storage."""
+        if isinstance(error, SnapstoreError):
+            return error
         if self._failures:
             return self._failures[0]
+        if not _OF_THE_TEXT.search(str(error)):
+            for file in self._view.files:
+                try:
+                    self._segments.check(file)
+                except SnapstoreError as found:
+                    return found
         return InvalidInputError(
             f"the query failed: {error}", code="query_failed", hint="tables: snapshots, edges; the dialect is DuckDB's"
         )
@@ -336,9 +358,11 @@ class _Sources:
 
     def _source(self, files: Sequence[IndexFile], name: str) -> str:
         """Make segments readable under a name: from the disk where they lie on one, else through the storage."""
-        paths = [Path(self._storage.url) / file.key for file in files]
+        paths = [Path(self._segments.storage.url) / file.key for file in files]
         if all(path.is_file() and _GLOB.isdisjoint(str(path)) for path in paths):
             self._paths += paths
+            for file in files:
+                self._segments.check_footer(file)
             listed = ", ".join(_quoted(str(path)) for path in paths)
             reading = f"read_parquet([{listed}], hive_partitioning = false)"
             self._connection.execute(f"CREATE TEMP VIEW {name} AS SELECT * FROM {reading}")
@@ -352,16 +376,17 @@ class _Sources:
         import pyarrow.fs  # noqa: PLC0415
 
         pa = arrow()
-        form = ds.ParquetFileFormat(default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=True))
+        options = ds.ParquetFragmentScanOptions(pre_buffer=True, page_checksum_verification=True)
+        form = ds.ParquetFileFormat(default_fragment_scan_options=options)
         fragments = []
         for file in files:
-            opened = pa.PythonFile(RangeFile(partial(self._range, file.key), file.size), mode="r")
+            opened = pa.PythonFile(RangeFile(partial(self._range, file), file.size), mode="r")
             fragments.append(form.make_fragment(opened))
         return ds.FileSystemDataset(fragments, schema(), form, pyarrow.fs.LocalFileSystem())
 
-    def _range(self, key: str, start: int, length: int) -> bytes:
+    def _range(self, file: IndexFile, start: int, length: int) -> bytes:
         try:
-            return self._storage.get_ranges(key, [(start, length)])[0]
+            return self._segments.range(file, start, length)
         except SnapstoreError as error:
             self._failures.append(error)
             raise
@@ -379,44 +404,3 @@ def _duckdb() -> Any:
     except ImportError as error:
         raise MissingExtraError("queries run in DuckDB", hint="pip install 'snapstore[query]'") from error
     return duckdb
-
-
-class RangeFile(io.RawIOBase):
-    """An object on a storage as a file to read at any place.
-
-    Args:
-        read_range: gives the bytes from a start, of a length.
-        size: of the object, in bytes.
-    """
-
-    def __init__(self, read_range: Any, size: int) -> None:
-        super().__init__()
-        self._read_range = read_range
-        self._size = size
-        self._position = 0
-
-    def readable(self) -> bool:
-        """Always."""
-        return True
-
-    def seekable(self) -> bool:
-        """Always."""
-        return True
-
-    def tell(self) -> int:
-        """The position from the beginning."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move; see `io.IOBase.seek`."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = base + offset
-        return self._position
-
-    def read(self, size: int = -1) -> bytes:
-        """Read from the position on; one request."""
-        left = max(self._size - self._position, 0)
-        length = left if size < 0 else min(size, left)
-        data: bytes = self._read_range(self._position, length) if length else b""
-        self._position += len(data)
-        return data

@@ -68,16 +68,19 @@ class Reader:
         incomplete: Generation | None = None  # one whose segments were not all there: it may have been replaced, or is damaged
         left = limit
         tries = 0
+        last: Row | None = None
         while left is None or left > 0:
             try:
                 for row in self._rows_of(generation, wanted, left, max_staleness_s):
                     yield row
                     tries = 0
-                    wanted = replace(wanted, after=order_of(row))
+                    last = row
                     left = None if left is None else left - 1
                     if left == 0:
                         return
             except _MovedError as moved:
+                if last is not None:
+                    wanted = replace(wanted, after=order_of(last))
                 if moved.missing_in is not None and moved.missing_in == incomplete:
                     yield from islice(every_row(self._storage, wanted), left)
                     return
@@ -93,7 +96,7 @@ class Reader:
     ) -> Iterator[Row]:
         if max_staleness_s is not None:
             generation = generation or self._generations.read()
-            if generation.token is not None and self._is_fresh(generation, max_staleness_s):
+            if generation.is_there and self._is_fresh(generation, max_staleness_s):
                 yield from self._of_segments(generation, wanted, limit)
                 return
         tail = Tail(self._storage, wanted.graph, self._kept, limit=limit, watch=self._watch)
@@ -109,7 +112,7 @@ class Reader:
         segments = SegmentRows(self._segments, root.current.files, wanted, limit, next(iter(times), None))
         tail.kept_since = root.current.listed_until + CLOCK_MARGIN_MS if root.current.listed_until else -1
         calls: list[Callable[[], None]] = [partial(self._verify, root, tail), tail.read_more]
-        if root.token is not None:
+        if root.is_there:
             calls.append(lambda: self._prepare(root, segments))
         try:
             parallel(calls)
@@ -153,11 +156,11 @@ class Reader:
 
     def _verify(self, generation: Generation, tail: Tail) -> None:
         """Make sure that no marker was deleted before it was listed."""
-        if generation.token is not None or self._generations.lost():
+        if generation.is_there or self._generations.lost():
             now = self._generations.read()
             if now.folds != generation.folds:
                 raise _MovedError(now)
-            if now.token is None:
+            if not now.is_there:
                 raise _LostError
         tail.unverified = False
 

@@ -7,17 +7,18 @@ their places, where the newer one counts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
 
 from snapstore import clock
-from snapstore.errors import ConflictError, NotFoundError
+from snapstore.errors import ConflictError, NotFoundError, SnapstoreError
 from snapstore.format import names
 from snapstore.format.index_current import IndexFile, Rebuilding, RetiredFile
 from snapstore.index.arrow import arrow
 from snapstore.index.compaction import written
-from snapstore.index.generations import CURRENT_KEY, Generation, Generations
+from snapstore.index.generations import Generation, Generations
 from snapstore.index.levels import Merge, next_merge, whole_merges
 from snapstore.index.lookup import left_places
 from snapstore.index.merging import PLACE_ORDER, newest_of_each_place
@@ -64,36 +65,42 @@ class Rebuilder:
         self._progress = progress
         self._name = clock.random_hex()
         self._files: list[IndexFile] = []
+        self._outputs: list[SegmentOutput] = []
+        self._may_be_named = False
+        self._started_ms = 0
         self._snapshots = 0
         self._bytes_written = 0
 
     def rebuild(self) -> Rebuilt:
-        """Read every register and publish new segments.
+        """Read every register and publish new segments; when that fails, all is as it was.
 
         Raises:
             ConflictError: `index_busy`: another rebuild began, or others kept replacing the root.
         """
-        for _ in range(RUNS):
-            self._storage.delete_many([file.key for file in self._files])  # of a run that could not be published
-            self._files, self._snapshots = [], 0
-            generation = self._announced()
-            self._read_all(generation)
-            if self._publish(generation):
-                rows_written = sum(file.rows for file in self._files)
-                return Rebuilt(self._snapshots, rows_written, len(self._files), self._bytes_written)
-        raise _busy()
+        try:
+            for _ in range(RUNS):
+                self._storage.delete_many([file.key for file in self._files])  # of a run that could not be published
+                self._files, self._snapshots = [], 0
+                generation = self._announced()
+                self._read_all(generation)
+                if self._publish(generation):
+                    rows_written = sum(file.rows for file in self._files)
+                    return Rebuilt(self._snapshots, rows_written, len(self._files), self._bytes_written)
+            raise _busy()
+        except BaseException:
+            with suppress(SnapstoreError):  # then the mark goes after a week, or with the next rebuild
+                self._withdraw()
+            raise
 
     def _announced(self) -> Generation:
         """The root, after it says that tombstones have to stay. Without one nobody merges anything either.
 
         A root without segments would make what was lost look as if it had never been, so none is made for this.
         """
+        self._started_ms = self._storage.now_ms()
         for _ in range(TRIES):
             generation = self._generations.read()
-            if generation.damaged:
-                self._storage.delete_many([CURRENT_KEY])
-                continue
-            if generation.token is None:
+            if not generation.is_there:
                 return generation
             mark = Rebuilding(self._storage.now_ms(), self._name, generation.current.generation + 1)
             new = replace(generation.current, rebuilding=mark)
@@ -116,7 +123,7 @@ class Rebuilder:
         table = next(batches, None)
         if table is None:
             return False
-        output = SegmentOutput(self._storage, first, last, by_bucket=self._snapshots >= BATCH_ROWS)
+        output = self._output(first, last, by_bucket=self._snapshots >= BATCH_ROWS)
         output.write(table)
         files = output.close()
         self._files += files
@@ -144,7 +151,7 @@ class Rebuilder:
 
     def _merge(self, merge: Merge) -> None:
         """Merge some of the new segments; nobody knows them yet, so the inputs can go at once."""
-        output = SegmentOutput(self._storage, merge.first, merge.last, by_bucket=merge.split)
+        output = self._output(merge.first, merge.last, by_bucket=merge.split)
         written(self._segments, merge, output)
         self._bytes_written += sum(file.size for file in output.files)
         gone = {file.key for file in merge.inputs}
@@ -160,13 +167,13 @@ class Rebuilder:
             current = generation.current
             if mine & ({file.key for file in current.files} | {file.key for file in current.retired}):
                 return True  # it landed, and only the answer got lost
-            if old.token is not None and (current.rebuilding is None or current.rebuilding.by != self._name):
+            if old.is_there and (current.rebuilding is None or current.rebuilding.by != self._name):
                 raise _busy()
-            if old.token is None and generation.token is not None:
+            if not old.is_there and generation.is_there:
                 return False
             since = tuple(file for file in current.files if file.key not in known)
             # A fold could not see the rows that were being written here, so it left no tombstones at their places.
-            gone = SegmentOutput(self._storage, current.generation + 1, current.generation + 1, by_bucket=False)
+            gone = self._output(current.generation + 1, current.generation + 1, by_bucket=False)
             try:
                 rows = left_places(self._segments, self._files, since)
             except NotFoundError:
@@ -181,12 +188,39 @@ class Rebuilder:
                 files=(*self._files, *since, *gone.files),
                 retired=retired,
                 rebuilding=None,
+                folded_at=max(current.folded_at, self._started_ms),  # what was acknowledged before has been read
                 listed_until=now_ms + SAVE_MS,
             )
+            self._may_be_named = True
             if self._generations.publish(generation, new) is not None:
                 self._files += gone.files
                 return True
         raise _busy()
+
+    def _withdraw(self) -> None:
+        """Take the mark back, and delete what was written.
+
+        Replacing the root first keeps a write of it that is still on its way from arriving later. Where none can be replaced,
+        files that it may name stay for a compaction to sweep.
+        """
+        for _ in range(TRIES):
+            generation = self._generations.read()
+            current = generation.current
+            if current.rebuilding is None or current.rebuilding.by != self._name:
+                break
+            if self._generations.publish(generation, replace(current, rebuilding=None)) is not None:
+                break
+        else:
+            return
+        if generation.is_there or not self._may_be_named:
+            named = {file.key for file in current.files} | {file.key for file in current.retired}
+            written = {file.key for output in self._outputs for file in output.files}
+            self._storage.delete_many(written - named)
+
+    def _output(self, first: int, last: int, *, by_bucket: bool) -> SegmentOutput:
+        output = SegmentOutput(self._storage, first, last, by_bucket=by_bucket)
+        self._outputs.append(output)
+        return output
 
 
 def _sorted(tables: list[Any]) -> Any:

@@ -16,12 +16,16 @@ class Compacted:
         rows: rows that they wrote.
         bytes_written: bytes of the segments that they wrote.
         deleted: objects that were deleted: segments past their grace period, and what crashes left behind.
+        folded: the fold before it, where it began with one.
+        held_back: segments that are not merged since a rebuild is under way, which is going to replace them.
     """
 
     merges: int = 0
     rows: int = 0
     bytes_written: int = 0
     deleted: int = 0
+    folded: Folded | None = None
+    held_back: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,7 @@ class Folded:
         bytes_written: bytes of the new segments, without what the compaction after it wrote.
         waiting: markers that stay, since their register is not written yet.
         compacted: the merges that followed.
+        rebuilt: the rebuild before it, where the index was lost.
     """
 
     markers: int = 0
@@ -41,6 +46,7 @@ class Folded:
     bytes_written: int = 0
     waiting: int = 0
     compacted: Compacted = Compacted()
+    rebuilt: Rebuilt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +78,13 @@ class IndexStatus:
         bytes: their size.
         tail: change markers that are not folded.
         retired: replaced segments that wait for their grace period.
-        folded_at: when the last fold began, milliseconds since 1970 UTC by the storage's clock; 0 for never.
+        folded_at: when the last fold or rebuild began, milliseconds since 1970 UTC by the storage's clock; 0 for never.
         lost: whether the root is missing although markers were folded: `rebuild` makes it again.
         problem: why folding in the background, by the process that asks, failed last; None when it did not.
         rebuilding_since: when a rebuild began that has not ended, milliseconds since 1970 UTC; None without one. If it has
             died, another rebuild ends it; until then segments from before it are not merged.
+        revised: how many of the rows, at most, stand in the place of others, which merging takes away.
+        missing: live segments that are not there: registers are read until `rebuild` makes them again.
     """
 
     generation: int
@@ -90,3 +98,5 @@ class IndexStatus:
     lost: bool
     problem: str | None = None
     rebuilding_since: int | None = None
+    revised: int = 0
+    missing: int = 0

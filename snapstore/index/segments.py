@@ -1,18 +1,24 @@
-"""Segments: immutable Parquet files of rows, written in the order of places and read a row group at a time."""
+"""Segments: immutable Parquet files of rows, written in the order of places and read a row group at a time.
+
+What was damaged is noticed and not read: pages carry checksums, and the index's root holds a digest of each footer, which says
+where they lie and what is in them.
+"""
 
 from __future__ import annotations
 
-import io
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from snapstore import clock
+from snapstore.digest import digest_hex
 from snapstore.errors import CorruptionError
 from snapstore.format.index_current import GRAPHS_LIMIT, IndexFile, graph_mark, segment_key
 from snapstore.index.arrow import arrow, schema
+from snapstore.index.ranges import RangeFile, fetched
 from snapstore.storage.protocol import Storage
 
 __all__ = ["ROW_GROUP_ROWS", "RowGroup", "Segment", "SegmentWriter", "Segments"]
@@ -62,6 +68,7 @@ class SegmentWriter:
             use_dictionary=_DICTIONARY,
             column_encoding=_DELTA,
             write_statistics=_STATISTICS,
+            write_page_checksum=True,
             write_page_index=True,
             sorting_columns=pa.parquet.SortingColumn.from_ordering(schema(), order),
         )
@@ -99,24 +106,27 @@ class SegmentWriter:
             self._cut(self._pending.num_rows)
         self._writer.close()
         body = self._sink.getvalue()
-        footer_size = int.from_bytes(body[body.size - 8 : body.size - 4].to_pybytes(), "little") + 8
+        data = memoryview(body).cast("B")
+        footer_size = int.from_bytes(data[-8:-4], "little") + 8
         entry = IndexFile(
             key=segment_key(self._bucket, clock.random_hex()),
             rows=self.rows,
             revised=self._revised,
-            size=body.size,
+            size=len(data),
             footer_size=footer_size,
+            footer_digest=digest_hex(data[-footer_size:]),
             created_from=self._from or 0,
             created_to=self._to,
             first=first,
             last=last,
             graphs=self._graphs if len(self._graphs) <= GRAPHS_LIMIT else None,
         )
-        return entry, memoryview(body).cast("B")
+        return entry, data
 
     def _cut(self, rows: int) -> None:
         self._writer.write_table(self._pending.slice(0, rows), row_group_size=rows)
         self._pending = self._pending.slice(rows).combine_chunks()
+        arrow().default_memory_pool().release_unused()  # merges of a rebuild would keep 25 of 180 MB
 
 
 def _row_group_end(table: Any) -> int:
@@ -184,10 +194,13 @@ class Segments:
 
     Args:
         storage: the archive's storage.
+
+    Attributes:
+        storage: the same.
     """
 
     def __init__(self, storage: Storage) -> None:
-        self._storage = storage
+        self.storage = storage
         self._kept = _Cache(CACHE_BYTES)
 
     def open(self, file: IndexFile, *, keep: bool = True) -> Segment:
@@ -203,43 +216,63 @@ class Segments:
         """
 
         def load() -> tuple[Segment, int]:
-            body = self._storage.get(file.key).data if file.size <= WHOLE_BYTES else None
-            footer = body
-            if footer is None:
-                footer = self._storage.get_ranges(file.key, [(file.size - file.footer_size, file.footer_size)])[0]
-            pa = arrow()
-            try:
-                metadata = pa.parquet.read_metadata(pa.BufferReader(footer))
+            body = self.storage.get(file.key).data if file.size <= WHOLE_BYTES else None
+            start = file.size - file.footer_size
+            footer = self.range(file, start, file.footer_size) if body is None else body[start:]
+            if digest_hex(footer) != file.footer_digest:
+                raise _damaged(file)
+            with _damage_noticed(file):
+                metadata = arrow().parquet.read_metadata(arrow().BufferReader(footer))
                 groups = tuple(_row_group(metadata, number) for number in range(metadata.num_row_groups))
-            except (pa.ArrowInvalid, OSError, KeyError) as error:
-                raise _damaged(file.key) from error
-            if metadata.num_rows != file.rows:
-                raise _damaged(file.key)
             return Segment(file, metadata, groups, body), len(body or b"") + file.footer_size * FOOTER_COST
 
         return self._kept.get(file.key, load, keep=keep)
 
     def read(self, segment: Segment, group: RowGroup, *, keep: bool = True) -> Any:
-        """The rows of a row group as a table: one request, none when it is kept or the segment was fetched whole."""
+        """The rows of a row group as a table: one request, none when it is kept or the segment was fetched whole.
+
+        Raises:
+            NotFoundError, CorruptionError: as `open`.
+        """
 
         def load() -> tuple[Any, int]:
             file = self._opened(segment, group)
-            try:
-                table = file.read_row_groups([group.number], use_threads=False)
-            except (arrow().ArrowInvalid, OSError) as error:
-                raise _damaged(segment.file.key) from error
-            return table.select(schema().names).cast(schema()), table.nbytes
+            with _damage_noticed(segment.file):
+                table = file.read_row_groups([group.number], use_threads=False).select(schema().names).cast(schema())
+            if table.num_rows != group.rows:
+                raise _damaged(segment.file)
+            return table, table.nbytes
 
         return self._kept.get((segment.file.key, group.number), load, keep=keep)
 
     def read_through(self, segment: Segment, group: RowGroup) -> Iterator[Any]:
-        """The rows of a row group as tables that are decoded one by one: one request, none when the segment was fetched whole."""
+        """The rows of a row group as tables that are decoded one by one: one request, none when the segment was fetched whole.
+
+        Raises:
+            NotFoundError, CorruptionError: as `open`; perhaps after some of the tables.
+        """
         file = self._opened(segment, group)
-        try:
-            for batch in file.iter_batches(READ_ROWS, row_groups=[group.number], use_threads=False):
-                yield arrow().Table.from_batches([batch]).select(schema().names).cast(schema())
-        except (arrow().ArrowInvalid, OSError) as error:
-            raise _damaged(segment.file.key) from error
+        left = group.rows
+        batches = file.iter_batches(READ_ROWS, row_groups=[group.number], use_threads=False)
+        while left:
+            with _damage_noticed(segment.file):
+                batch = next(batches, None)
+                table = None if batch is None else arrow().Table.from_batches([batch]).select(schema().names).cast(schema())
+            if table is None or table.num_rows > left:  # a page whose header is damaged may end before its rows do
+                raise _damaged(segment.file)
+            left -= table.num_rows
+            yield table
+
+    def check_footer(self, file: IndexFile) -> None:
+        """Read a footer for those who leave the reading to an engine; raises as `open`."""
+        self.range(file, file.size - file.footer_size, file.footer_size)
+
+    def check(self, file: IndexFile) -> None:
+        """Read a whole segment and find nothing wrong; raises as `open`."""
+        segment = self.open(file, keep=False)
+        for group in segment.row_groups:
+            for _ in self.read_through(segment, group):
+                pass
 
     def _opened(self, segment: Segment, group: RowGroup) -> Any:
         """The segment as a Parquet file of which only this row group can be read."""
@@ -248,12 +281,28 @@ class Segments:
         if segment.body is not None:
             source = pa.BufferReader(segment.body)
         else:
-            part = self._storage.get_ranges(segment.file.key, [(group.start, group.length)])[0]
-            source = pa.PythonFile(_Part(part, group.start, segment.file.size), mode="r")
+            part = self.range(segment.file, group.start, group.length)
+            source = pa.PythonFile(RangeFile(fetched(part, group.start), segment.file.size), mode="r")
+        with _damage_noticed(segment.file):
+            return pa.parquet.ParquetFile(source, metadata=segment.metadata, page_checksum_verification=True)
+
+    def range(self, file: IndexFile, start: int, length: int) -> bytes:
+        """Read a part of a segment: one request. Where the footer is in it, it is as it was written; pages are not looked at.
+
+        Raises:
+            NotFoundError, CorruptionError: as `open`.
+        """
+        footer = file.size - file.footer_size
+        begin, end = start, start + length
+        if end > footer:
+            begin, end = min(begin, footer), file.size
         try:
-            return pa.parquet.ParquetFile(source, metadata=segment.metadata)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise _damaged(segment.file.key) from error
+            data = self.storage.get_ranges(file.key, [(begin, end - begin)])[0]
+        except CorruptionError as error:  # it is shorter than it was
+            raise _damaged(file) from error
+        if end > footer and digest_hex(memoryview(data)[footer - begin :]) != file.footer_digest:
+            raise _damaged(file)
+        return data[start - begin : start - begin + length]
 
 
 def _row_group(metadata: Any, number: int) -> RowGroup:
@@ -275,43 +324,24 @@ def _row_group(metadata: Any, number: int) -> RowGroup:
     )
 
 
-def _damaged(key: str) -> CorruptionError:
+@contextmanager
+def _damage_noticed(file: IndexFile) -> Iterator[None]:
+    """Whatever Arrow says of bytes that do not fit together means that a segment is damaged; it says it in many ways."""
+    try:
+        yield
+    except (arrow().ArrowException, OSError, ValueError, LookupError) as error:
+        if isinstance(error, MemoryError):
+            raise
+        raise _damaged(file) from error
+
+
+def _damaged(file: IndexFile) -> CorruptionError:
     return CorruptionError(
-        "a segment of the index is damaged", code="segment_damaged", hint="`snapstore index rebuild` makes a new one", key=key
+        "a segment of the index is damaged",
+        code="segment_damaged",
+        hint="`snapstore index rebuild` makes a new one",
+        key=file.key,
     )
-
-
-class _Part(io.RawIOBase):
-    """A file of which one part has been read; Arrow is given the footer beforehand and asks for nothing else."""
-
-    def __init__(self, part: bytes, start: int, size: int) -> None:
-        super().__init__()
-        self._part = memoryview(part)
-        self._start = start
-        self._size = size
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = base + offset
-        return self._position
-
-    def read(self, size: int = -1) -> bytes:
-        begin = self._position - self._start
-        end = len(self._part) if size < 0 else begin + size
-        if begin < 0 or end > len(self._part):
-            raise OSError("a part of the segment was asked for that was not fetched")
-        self._position += end - begin
-        return bytes(self._part[begin:end])
 
 
 class _Cache:

@@ -193,7 +193,10 @@ class SegmentRows:
         return min(group.rows, file.graphs.get(graph_mark(self._wanted.graph or ""), 0) // groups)
 
     def _load(self, segment: Segment, group: RowGroup) -> Any:
-        table = self._wanted.at_places(self._segments.read(segment, group))
+        table = self._segments.read(segment, group)
+        if self._times is not None:
+            table = table.filter(self._times.mask(table["created_at"]))
+        table = self._wanted.at_places(table)
         if self._wanted.graph is None and group.graph is None:
             table = table.sort_by([("created_at", "descending"), ("id", "ascending")])
         return table.combine_chunks()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -19,7 +20,15 @@ from snapstore.index.rows import Row, order_of
 from snapstore.storage.parallel import parallel
 from snapstore.storage.protocol import PAGE_KEYS, ObjectInfo, Storage
 
-__all__ = ["IndexMissingWarning", "IndexTailWarning", "Tail", "TailWatch", "every_row", "read_registers"]
+__all__ = [
+    "IndexMissingWarning",
+    "IndexTailWarning",
+    "Tail",
+    "TailWatch",
+    "every_row",
+    "read_registers",
+    "warn_of_long_tail",
+]
 
 LONG_TAIL: Final = 5_000
 """Unfolded changes of a graph (or of all) above which a list says that folding would help. Writers fold after 2,000, so
@@ -117,6 +126,7 @@ class Tail:
         self._ready: deque[Row] = deque()
         self._pool: list[Row] = []
         self._listed = 0
+        self._is_long = False
         self._complete = False
         self._horizon = 2**48
         self._batch = BATCH_MIN if limit is None else min(max(limit, BATCH_LEAST), BATCH_MAX)
@@ -164,12 +174,7 @@ class Tail:
         self._written.update({change.key: written_ms for change, written_ms in listed})
         before = self._listed
         self._listed += len(page)
-        if before <= LONG_TAIL < self._listed and (self._watch is None or self._watch.warns(self._graph)):
-            warnings.warn(
-                f"more than {LONG_TAIL} changes are not in the index yet: run `snapstore index compact`",
-                IndexTailWarning,
-                stacklevel=2,
-            )
+        self._is_long = self._is_long or before <= LONG_TAIL < self._listed
         if page:
             self._horizon = page[-1].changed_ms
         for change in page if self._by_graph else sorted(page, key=lambda change: -change.changed_ms):
@@ -202,6 +207,9 @@ class Tail:
     def first(self, down_to: int, wanted: RowFilter) -> Row | None:
         """The next wanted row, without removing it; None when there is none created at `down_to` or later."""
         while True:
+            if self._is_long:  # told here, by the thread that asks: listings run in others
+                self._is_long = False
+                warn_of_long_tail(self._listed, self._graph, self._watch)
             bound = self.bound
             if self._pool:
                 ready = sorted((row for row in self._pool if row.created_at > bound), key=order_of)
@@ -247,11 +255,23 @@ def read_registers(storage: Storage, keys: list[str]) -> list[Register | None]:
     return parallel([partial(read, key) for key in keys])
 
 
+def warn_of_long_tail(count: int, graph: str | None, watch: TailWatch | None) -> None:
+    """Say that folding would help, where so many changes are not folded and nobody was told before."""
+    if count > LONG_TAIL and (watch is None or watch.warns(graph)):
+        _warn(f"more than {LONG_TAIL} changes are not in the index yet: run `snapstore index compact`", IndexTailWarning)
+
+
+def _warn(message: str, category: type[Warning]) -> None:
+    """Warn of something at the line outside of this package that asked for it."""
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __name__.partition(".")[0]:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
+
+
 def every_row(storage: Storage, wanted: RowFilter) -> Iterator[Row]:
     """The wanted rows from all registers there are, for an archive that has lost its index."""
-    warnings.warn(
-        "the index is missing, so every register is read: run `snapstore index rebuild`", IndexMissingWarning, stacklevel=2
-    )
+    _warn("the index is missing, so every register is read: run `snapstore index rebuild`", IndexMissingWarning)
     found: list[Row] = []
     keys = (info.key for info in storage.list(names.SNAPSHOTS_PREFIX) if names.parse_register_key(info.key) is not None)
     while batch := [*islice(keys, BATCH_MAX)]:

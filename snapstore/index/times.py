@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from typing import Any
 
 from snapstore.format import names
+from snapstore.index.arrow import arrow
 from snapstore.storage.protocol import PAGE_KEYS, Storage
 
 __all__ = ["RunTimes"]
@@ -42,6 +44,15 @@ class RunTimes:
     def may_be_between(self, since: int, to: int) -> bool:
         """Whether a snapshot of the run may have been created in [since, to]."""
         return since < self.horizon or self.between(since, to) > 0
+
+    def mask(self, created_at: Any) -> Any:
+        """At which of the times in an Arrow column a snapshot of the run may have been created."""
+        pa = arrow()
+        times = pa.array(self.times, created_at.type)
+        known = pa.compute.is_in(created_at, value_set=times)
+        if self.horizon < 0:
+            return known
+        return pa.compute.or_(known, pa.compute.less(created_at, pa.scalar(self.horizon, created_at.type)))
 
     def newest_before(self, end: int, count: int) -> int:
         """The time of the last of `count` snapshots created before `end`; -1 when that many are not known."""

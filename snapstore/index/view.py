@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
-from snapstore.errors import ConflictError
 from snapstore.format import names
 from snapstore.format.index_current import IndexFile
 from snapstore.format.names import ChangeName
 from snapstore.index.filters import RowFilter
 from snapstore.index.generations import Generations
 from snapstore.index.rows import Row
-from snapstore.index.tail import every_row, read_registers
+from snapstore.index.tail import TailWatch, every_row, read_registers, warn_of_long_tail
 from snapstore.storage.protocol import Storage
 
-__all__ = ["View", "look"]
-
-TRIES: Final = 20
+__all__ = ["View", "look", "look_at_registers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +34,28 @@ class View:
     moved: list[str]
 
 
-def look(storage: Storage, generations: Generations) -> View:
+def look(storage: Storage, generations: Generations, watch: TailWatch | None = None) -> View:
     """See which segments there are and read every register that has changed since they were written.
+
+    Args:
+        storage: the archive's storage.
+        generations: its index's root.
+        watch: who was told of long tails before.
 
     Raises:
         ConflictError: `index_busy`: others kept folding.
     """
-    for _ in range(TRIES):
-        generation = generations.read()
-        seen, moved = _changes(storage)
-        if generations.read().folds == generation.folds:
-            break
-    else:
-        raise ConflictError("the index kept changing while it was read", code="index_busy")
+    generation, (seen, moved) = generations.beside(lambda _: _changes(storage))
     if generations.is_lost(generation):
-        return View((), [*every_row(storage, RowFilter())], [], [])
+        return look_at_registers(storage)
+    warn_of_long_tail(len(seen), None, watch)
     live = [row for row in seen if not row.deleted]
     return View(generation.current.files, live, seen, moved)
+
+
+def look_at_registers(storage: Storage) -> View:
+    """See everything without the index."""
+    return View((), [*every_row(storage, RowFilter())], [], [])
 
 
 def _changes(storage: Storage) -> tuple[list[Row], list[str]]:

@@ -15,7 +15,7 @@ from snapstore.storage.protocol import Storage
 __all__ = ["FULL_ROWS", "SegmentOutput", "publish", "replaced"]
 
 FULL_ROWS: Final = 524_288
-"""A segment of so many rows is closed and never merged again: about 40 MB, which is held in memory while it is written."""
+"""A segment of so many rows is closed, and not merged for its size: about 40 MB, which is held in memory while it is written."""
 
 
 class SegmentOutput:

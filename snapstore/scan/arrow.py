@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 
 from snapstore.errors import InvalidInputError
-from snapstore.scan.columns import MISFIT, Column, exact_kinds, fitted
+from snapstore.scan.columns import MISFIT, Column, exact_kinds, fitted, json_text
 
 __all__ = ["batch", "schema", "stream"]
 
@@ -22,6 +22,9 @@ _TYPES = {
     "timestamp": pa.timestamp("us", tz="UTC"),
     "datetime": pa.timestamp("us"),
 }
+
+SHOWN_CHARS: Final = 80
+"""Of a value in an error: enough to know it again."""
 
 _ROW_FIELDS = [
     pa.field("id", pa.string(), nullable=False),
@@ -110,5 +113,12 @@ def _misfit(column: Column, id: str, value: object) -> InvalidInputError:
         id=id,
         path=column.text,
         type=column.type,
-        value=repr(value)[:80],
+        value=_shown(value),
     )
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)[:SHOWN_CHARS]
+    except ValueError:  # Python refuses the digits of very long numbers
+        return json_text(value)[:SHOWN_CHARS]

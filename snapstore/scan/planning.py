@@ -90,7 +90,7 @@ class Progress:
     Attributes:
         done: snapshots read or skipped.
         total: snapshots in the scan.
-        skipped: those of `done` that are deleted by now, or whose save never finished.
+        skipped: those of `done` whose states are gone, see `Scan`.
         requests, bytes_read: what was asked of the storage so far.
     """
 
@@ -119,7 +119,7 @@ class ScanTask:
 
     @property
     def rows(self) -> int:
-        """Rows that come of it, if no snapshot is deleted meanwhile."""
+        """Rows that come of it, if none is skipped, see `Scan`."""
         return len(self.targets)
 
     @property
@@ -158,10 +158,12 @@ class Scan:
     """A planned scan. Iterating it executes it and gives Arrow record batches, by graph and run, oldest first.
 
     It is also an Arrow stream (`__arrow_c_stream__`): DuckDB, Polars, pandas and pyarrow read it as it is. Iterating twice
-    reads twice. What it shows is what was current when it was planned.
+    reads twice. What it shows is what was current when it was planned, as long as that can be read: a snapshot deleted since
+    comes too until gc has taken its packs, one that was rewritten and collected since comes as it is now.
 
     Attributes:
-        skipped: ids that are deleted by now, or whose save never finished; complete when the iteration ends.
+        skipped: ids whose states are gone: deleted and collected since, or their save never finished. Complete when the
+            iteration ends.
     """
 
     def __init__(

@@ -244,7 +244,7 @@ def test_lists_and_sums(shell: Shell) -> None:
     on_disk = [path for path in (shell.folder / "archive").rglob("*") if path.is_file() and ".snapstore" not in path.parts]
     assert sum(kind["objects"] for kind in stats["objects"].values()) == len(on_disk)
     assert sum(kind["bytes"] for kind in stats["objects"].values()) == sum(path.stat().st_size for path in on_disk)
-    text = shell("list").out.splitlines()
+    text = shell("list", "--format", "table").out.splitlines()
     assert text[0].split()[:3] == ["ID", "CREATED", "STATUS"]
     assert len(text) == 6
 

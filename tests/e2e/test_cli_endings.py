@@ -21,7 +21,7 @@ import snapstore
 from snapstore.cli.commands.restore import check_target
 from snapstore.errors import ConflictError, StorageError
 from snapstore.export import new_file
-from tests.e2e.shell import TIMEOUT_S, Shell
+from tests.e2e.shell import COMMAND, TIMEOUT_S, Shell
 
 RECORDS = 600
 
@@ -85,6 +85,8 @@ def test_a_reader_that_has_seen_enough_ends_the_command_quietly(shell: Shell) ->
     shell(*IMPORT)
     for words in (
         ["list", "-n", "1000", "--json"],
+        ["list", "-n", "0"],
+        ["list", "-n", "0", "--format", "arrow"],
         ["log", "session", "--graph"],
         ["cat", "id-599"],
         ["restore", "id-599", "--to", "-"],
@@ -113,6 +115,29 @@ def test_a_full_output_is_an_error(shell: Shell) -> None:
         assert process.returncode == 1, words
         assert b"no space left" in err
         assert b"Traceback" not in err
+
+
+def test_closed_streams_are_no_defect(shell: Shell) -> None:
+    """Python has None for a stream that is closed: stdout is needed, nothing else is."""
+
+    def closed(streams: str, *words: str) -> tuple[int, bytes, bytes]:
+        program = ["sh", "-c", f'exec "$@" {streams}', "sh", *COMMAND, *words]
+        done = subprocess.run(
+            program, cwd=shell.folder, env=shell.environment(), capture_output=True, timeout=TIMEOUT_S, check=False
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    shell("save", "--run", "r", "--id", "first", stdin="{}")
+    code, _, err = closed(">&-", "list")
+    assert (code, err) == (1, b"snapstore: standard output is closed\n  hint: send it to /dev/null, if nobody reads it\n")
+    code, _, err = closed(">&-", "list", "--json")
+    assert (code, json.loads(err)["code"]) == (1, "os_error")
+    assert closed(">&- 2>&-", "list") == (1, b"", b"")
+    assert closed(">&-", "rm", "first")[0] == 1
+    code, out, err = closed("2>&- <&-", "list", "--format", "jsonl")
+    assert (code, json.loads(out)["id"], err) == (0, "first", b"")
+    code, _, err = closed("<&-", "save", "--run", "r")
+    assert (code, b"Traceback" in err) == (2, False)
 
 
 # ------------------------------------------------------------------------------------------- the file of a restore

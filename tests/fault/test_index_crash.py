@@ -72,7 +72,7 @@ def check(storage: MemoryStorage, index: Index) -> None:
         assert timeless(listed(index, wanted)) == timeless(truth(storage, wanted)), wanted
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("after", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["before", "after"])
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_a_crash_at_any_call_changes_no_list(name: str, after: bool) -> None:
     count = calls_of(name)

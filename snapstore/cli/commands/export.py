@@ -55,7 +55,8 @@ def command(
     session = session_of(ctx)
     given = filters.where(chosen)
     if what != "scan" and (limit or types or set(given) - {"graph"}):
-        raise click.UsageError(f"--what {what} is chosen by --graph alone; `snapstore query` filters by anything")
+        raise click.UsageError(f"--what {what} is chosen by --graph alone; `snapstore list -n 0 --format csv` takes filters")
+    scanning.check_target(target, format, existing)
     archive = session.open(read_only=True)
     if what == "scan":
         watch = scanning.Watch()
@@ -64,7 +65,7 @@ def command(
             done = export(plan, target, format, existing=existing)
     else:
         table = archive.table(given.get("graph"))
-        with session.progress("exporting", None) as update:
+        with scanning.typed_hints(), session.progress("exporting", None) as update:
             progress = lambda rows: update(rows, output.count(rows, "row"))  # noqa: E731
             done = export(table if what == "snapshots" else edges(table), target, format, existing=existing, progress=progress)
     output.exported(session, done)

@@ -9,10 +9,10 @@ import click
 
 from snapstore.cli import output
 from snapstore.cli.options import CommandWithCommonOptions, GroupWithCommonOptions
-from snapstore.cli.session import session_of
+from snapstore.cli.session import Session, session_of
 
 if TYPE_CHECKING:
-    from snapstore.index import IndexStatus
+    from snapstore.index import IndexStatus, Rebuilt
 
 
 @click.group("index", cls=GroupWithCommonOptions, short_help="Show the index, fold changes into it, or make it again.")
@@ -26,27 +26,38 @@ def command() -> None:
 @command.command("status", cls=CommandWithCommonOptions, short_help="Show the index, and what to do about it.")
 @click.pass_context
 def status(ctx: click.Context) -> None:
-    """Show the size of the index, how many changes wait to be folded into it, and the command that would help."""
+    """Show the size of the index, how many changes wait to be folded into it, and the command that would help.
+
+    Why a writer does not fold is in its own log, and in its archive.index.problem.
+    """
     session = session_of(ctx)
     found = session.open(read_only=True).index.status()
     advice = _advice(found)
     if session.json:
         fields = asdict(found)
-        folded_at = output.iso(output.moment(found.folded_at)) if found.folded_at else None
-        output.say(session, output.to_json("index", {**fields, "folded_at": folded_at, "advice": advice}))
+        del fields["problem"]  # of the process that asks, and this one does not fold
+        times = {name: _iso(fields[name]) for name in ("folded_at", "rebuilding_since")}
+        output.say(session, output.to_json("index", {**fields, **times, "advice": advice}))
         return
+    replaced = f"; at most {found.revised:,} of them replaced" if found.revised else ""
     pairs = [
-        ("state", "lost: lists read every register" if found.lost else "in use" if found.generation else "none yet"),
-        ("rows", f"{found.rows:,} in {output.count(found.files, 'segment')}, {output.size(found.bytes)}"),
+        ("state", "lost or damaged: lists read every register" if found.lost else "in use" if found.generation else "none yet"),
+        ("rows", f"{found.rows:,} in {output.count(found.files, 'segment')}, {output.size(found.bytes)}{replaced}"),
         ("not folded", output.count(found.tail, "change")),
     ]
     if found.folded_at:
         pairs.append(("last fold", output.when(output.moment(found.folded_at))))
+    if found.rebuilding_since is not None:
+        pairs.append(("rebuilding", f"since {output.when(output.moment(found.rebuilding_since))}; if it has died, rebuild again"))
     if found.retired:
-        pairs.append(("replaced", f"{output.count(found.retired, 'segment')}, kept for readers until a later compaction"))
+        pairs.append(("kept", f"{output.count(found.retired, 'replaced segment')}, for readers, until a later compaction"))
     output.facts(session, pairs)
     if advice is not None:
         click.echo(f"run: {advice}", err=True)
+
+
+def _iso(since_1970_ms: int | None) -> str | None:
+    return output.iso(output.moment(since_1970_ms)) if since_1970_ms else None
 
 
 def _advice(found: IndexStatus) -> str | None:
@@ -69,6 +80,7 @@ def refresh(ctx: click.Context) -> None:
     if session.json:
         output.say(session, output.to_json("refresh", asdict(done)))
         return
+    _say_rebuilt(session, done.rebuilt)
     waiting = f", {done.waiting:,} wait for their saves" if done.waiting else ""
     output.say(session, f"folded {output.count(done.markers, 'change')} into {output.count(done.rows, 'row')}{waiting}")
 
@@ -80,15 +92,17 @@ def compact(ctx: click.Context) -> None:
     session = session_of(ctx)
     archive = session.open()
     with session.progress("compacting", None):
-        folded = archive.index.refresh()
-        compacted = archive.index.compact()
-    merges = folded.compacted.merges + compacted.merges
-    written = folded.bytes_written + folded.compacted.bytes_written + compacted.bytes_written
-    deleted = folded.compacted.deleted + compacted.deleted
+        done = archive.index.compact()
+    folded = done.folded
+    assert folded is not None
+    merges = folded.compacted.merges + done.merges
+    written = folded.bytes_written + folded.compacted.bytes_written + done.bytes_written
+    deleted = folded.compacted.deleted + done.deleted
     if session.json:
         fields = {"markers": folded.markers, "waiting": folded.waiting, "merges": merges}
         output.say(session, output.to_json("compact", {**fields, "bytes_written": written, "deleted": deleted}))
         return
+    _say_rebuilt(session, folded.rebuilt)
     output.say(
         session,
         f"folded {output.count(folded.markers, 'change')}, merged {output.count(merges, 'time')}, "
@@ -107,8 +121,16 @@ def rebuild(ctx: click.Context) -> None:
     if session.json:
         output.say(session, output.to_json("rebuild", asdict(done)))
         return
-    output.say(
-        session,
+    output.say(session, _rebuilt_text(done))
+
+
+def _rebuilt_text(done: Rebuilt) -> str:
+    return (
         f"read {output.count(done.snapshots, 'snapshot')}, wrote {output.count(done.rows, 'row')} "
-        f"in {output.count(done.files, 'segment')}, {output.size(done.bytes_written)} written in all",
+        f"in {output.count(done.files, 'segment')}, {output.size(done.bytes_written)} written in all"
     )
+
+
+def _say_rebuilt(session: Session, done: Rebuilt | None) -> None:
+    if done is not None:
+        output.say(session, f"made the lost index again: {_rebuilt_text(done)}")

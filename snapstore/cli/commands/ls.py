@@ -63,7 +63,8 @@ def _print_runs(session: Session, runs: list[overview.RunFacts], limit: int | No
         ]
         for run in shown
     ]
-    output.table(session, ["GRAPH", "RUN", "SNAPSHOTS", "LEAVES", "STORED", "CHANGED"], rows, right={2, 3, 4})
+    headings = ["GRAPH", "RUN", "SNAPSHOTS", "LEAVES", "STORED", "CHANGED"]
+    output.hidden(session, output.table(session, headings, rows, right={2, 3, 4}))
 
 
 def _print_elements(session: Session, value: Any, path: paths.Path, limit: int) -> None:

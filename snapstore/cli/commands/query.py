@@ -45,8 +45,13 @@ def command(ctx: click.Context, *, sql: str | None, file: str | None, parameters
     wanted = results.chosen_format(session, format)
     values = _parameters(parameters)
     archive = session.open(read_only=True)
-    with archive.query(text, values) as found:
-        results.show(session, found, wanted)
+    try:
+        with archive.query(text, values) as found:
+            results.show(session, found, wanted)
+    except InvalidInputError as error:
+        if "statements" in error.context:  # there was something else than one SELECT
+            error.hint = "before it, SET may stand; to keep a result: --format csv > FILE"
+        raise
 
 
 def _sql(sql: str | None, file: str | None) -> str:

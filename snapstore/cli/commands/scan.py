@@ -53,6 +53,9 @@ def command(
     """
     session = session_of(ctx)
     wanted = _format(session, format, target)
+    existing: Any = "replace" if force else "error"
+    if target is not None and not estimate:
+        scanning.check_target(target, wanted, existing)
     archive = session.open(read_only=True)
     watch = scanning.Watch()
     plan = scanning.plan(archive, paths, types=types, on_error=on_error, limit=limit, chosen=chosen, watch=watch)
@@ -62,12 +65,13 @@ def command(
         from snapstore.export import export
 
         with scanning.running(session, plan, watch):
-            done = export(plan, target, wanted, existing="replace" if force else "error")
+            done = export(plan, target, wanted, existing=existing)
         output.exported(session, done)
     elif wanted == "table":
         with scanning.running(session, plan, watch):
-            names, rows = results.head(plan)
-        results.print_table(session, names, rows)
+            asked = ["id", *(column.name for column in plan.columns)]
+            found = results.head(session, plan, first=asked)
+        results.print_table(session, found, asked=len(asked))
     else:
         # Rows on a terminal would run into the bar.
         with scanning.running(session, plan, watch, bar=not sys.stdout.isatty()):
@@ -89,13 +93,13 @@ def _print_estimate(session: Session, plan: Scan) -> None:
     if session.json:
         output.say(session, output.to_json("estimate", asdict(estimate)))
         return
-    least, most = output.size(estimate.bytes_least), output.size(estimate.bytes_most)
+    requests, read = scanning.estimate_ranges(estimate)
     output.facts(
         session,
         [
             ("snapshots", f"{estimate.snapshots:,}"),
             ("packs", f"{estimate.packs:,}"),
-            ("requests", f"{estimate.requests_least:,} to {estimate.requests_most:,}"),
-            ("reads", f"{least} to {most}"),
+            ("requests", requests.partition(" request")[0]),
+            ("reads", read),
         ],
     )

@@ -93,6 +93,6 @@ def _print(
     if len(rows) > 1:
         output.say(session, "")
         headings = [by.upper(), "SNAPSHOTS", "LEAVES", "FULL COPIES", "STORED", "FACTOR"]
-        output.table(session, headings, rows[:_SHOWN_RUNS], right={1, 2, 3, 4, 5})
+        output.hidden(session, output.table(session, headings, rows[:_SHOWN_RUNS], right={1, 2, 3, 4, 5}))
     if len(rows) > _SHOWN_RUNS:
         click.echo(f"the {_SHOWN_RUNS} largest of {len(rows):,}; all: --json", err=True)

@@ -94,6 +94,29 @@ def test_wrong_input_is_refused_with_what_to_do(url: Path, tmp_path: Path, words
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--to", "there.csv"], 11, "--force"),
+        (["--to", "nowhere/x.csv"], 5, "no such folder"),
+        (["--to", "x.pdf"], 2, "name the format"),
+        (["--to", "there.csv", "--append"], 2, "--force replaces a file"),
+        (["--to", "there.csv", "--format", "delta"], 11, "no Delta table"),
+        (["--to", "s4://bucket/x.csv"], 2, "s3"),
+    ],
+)
+def test_a_target_is_refused_before_the_archive_is_asked(tmp_path: Path, words: list[str], code: int, said: str) -> None:
+    """A scan of many snapshots takes a while to plan already; there is not even an archive here."""
+    (tmp_path / "there.csv").write_text("theirs", encoding="utf-8")
+    placed = [f"{tmp_path}/{word}" if word.startswith(("there", "nowhere")) else word for word in words]
+    starts = [["export", "cost"], ["export"]] + ([] if "--append" in words else [["scan", "cost"]])
+    for start in starts:
+        done = call(tmp_path / "no archive", *start, *placed)
+        assert (done.code, said in done.err, done.data) == (code, True, b""), done.err
+        assert "scanning" not in done.err
+    assert (tmp_path / "there.csv").read_text(encoding="utf-8") == "theirs"
+
+
 def test_a_missing_deltalake_is_named(url: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "deltalake", None)
     done = call(url, "export", "--to", str(tmp_path / "lake"), "--format", "delta")

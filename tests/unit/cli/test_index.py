@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from snapstore.index import arrow, tail
+import snapstore
+from snapstore.index import Index, arrow, levels, tail
 from tests.unit.cli.calls import SNAPSHOTS, call, filled
 
 
@@ -34,7 +35,8 @@ def document(url: Path, *words: str) -> dict[str, Any]:
 def test_status_says_how_it_is(url: Path) -> None:
     found = document(url, "status")
     assert (found["type"], found["rows"], found["tail"], found["files"]) == ("index", 8, 4, 1)
-    assert (found["lost"], found["advice"]) == (False, None)
+    assert (found["lost"], found["advice"], found["rebuilding_since"]) == (False, None, None)
+    assert "problem" not in found, "of a writer's process, where it is in `archive.index`"
     assert found["folded_at"].endswith("Z")
     shown = call(url, "index", "status")
     lines = [line.split("  ", 1) for line in shown.out.splitlines()]
@@ -56,6 +58,60 @@ def test_compacting_folds_and_merges(url: Path) -> None:
     found = document(url, "status")
     assert (found["files"], found["rows"], found["tail"]) == (1, SNAPSHOTS, 0)
     assert call(url, "index", "compact").out.startswith("folded 0 changes, merged ")
+
+
+def test_a_lost_index_is_made_again_by_what_would_fold_into_it(url: Path) -> None:
+    """A job that compacts every night says that it did more than that."""
+    shutil.rmtree(url / "index")
+    done = call(url, "index", "compact").out.splitlines()
+    assert done[0].startswith(f"made the lost index again: read {SNAPSHOTS} snapshots, wrote {SNAPSHOTS} rows ")
+    assert done[1].startswith("folded ")
+    shutil.rmtree(url / "index")
+    assert call(url, "index", "refresh").out.startswith("made the lost index again: ")
+
+
+def test_status_counts_what_was_replaced(url: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(levels, "LEVEL_0_ROWS", 1)  # so small segments stay apart as large ones do
+    with snapstore.open(url) as archive:
+        for row in list(archive.list(run="run-0")):
+            archive.update(row.id, _failed)
+        archive.index.refresh()
+    assert document(url, "status")["revised"] > 0
+    assert " of them replaced" in call(url, "index", "status").out
+    with snapstore.open(url) as archive:
+        Index(archive.storage, grace_s=0).compact()
+    assert document(url, "status")["revised"] == 0
+    assert "of them replaced" not in call(url, "index", "status").out
+
+
+def _failed(draft: snapstore.SnapshotDraft | None) -> snapstore.SnapshotDraft | None:
+    assert draft is not None
+    draft.status = "failed"
+    return draft
+
+
+def test_a_rebuild_under_way_shows(url: Path) -> None:
+    """Until it ends, old segments are not merged: who looks for a reason finds it here."""
+    seen: list[tuple[str, str]] = []
+
+    def look(_read: int) -> None:
+        seen.append((call(url, "index", "status").out, document(url, "status")["rebuilding_since"]))
+
+    with snapstore.open(url) as archive:
+        archive.index.rebuild(look)
+    shown, since = seen[0]
+    assert [line for line in shown.splitlines() if line.startswith("rebuilding  since 2")]
+    assert since.endswith("Z")
+    assert document(url, "status")["rebuilding_since"] is None
+
+
+def test_a_damaged_segment_is_named_with_what_helps(url: Path) -> None:
+    for segment in (url / "index" / "snapshots").rglob("*.parquet"):
+        segment.write_bytes(b"x" * segment.stat().st_size)
+    done = call(url, "list")
+    assert (done.code, "segment of the index is damaged" in done.err, "snapstore index rebuild" in done.err) == (4, True, True)
+    assert call(url, "index", "rebuild").code == 0
+    assert len(call(url, "list", "--json").rows()) == SNAPSHOTS
 
 
 def test_a_lost_index_is_noticed_and_made_again(url: Path) -> None:

@@ -93,3 +93,26 @@ def test_ids_are_short_on_a_terminal_when_they_are_random() -> None:
 
 def test_ratios() -> None:
     assert [output.ratio(100, 0), output.ratio(34, 10), output.ratio(143_000, 1)] == ["-", "3.4x", "143,000x"]
+
+
+@given(st.lists(st.integers(0, 300), min_size=1, max_size=12), st.integers(40, 200), st.integers(0, 12))
+def test_columns_fit_and_those_asked_for_come_first(widths: list[int], limit: int, asked: int) -> None:
+    asked = min(asked, len(widths))
+    shown = output.fitting(widths, limit, asked)
+    assert sum(shown) + 2 * (len(shown) - 1) <= limit
+    assert shown
+    assert all(min(width, 12) <= given <= width for given, width in zip(shown, widths, strict=False))
+    if sum(widths) + 2 * (len(widths) - 1) <= limit:
+        assert shown == widths
+    elif asked and sum(widths[:asked]) + 2 * (asked - 1) <= limit:
+        assert shown[:asked] == widths[:asked]
+    elif shown != widths[: len(shown)]:  # no column is cut while a wider one is whole, and no room is left over
+        cut = [given for given, width in zip(shown[:asked], widths, strict=False) if given < width]
+        assert all(max(shown[:asked]) == given for given in cut)
+
+
+def test_wide_cells_share_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: SimpleNamespace(columns=60, lines=20))
+    hidden = output.table(Screen(), ["id", "a", "b", "last"], [["x", "a" * 200, "b" * 200, "1"]], asked=3)
+    lines = capsys.readouterr().out.splitlines()
+    assert (hidden, lines[1]) == (["last"], f"x   {'a' * 26}…  {'b' * 26}…")

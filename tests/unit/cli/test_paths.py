@@ -52,15 +52,16 @@ def test_a_shown_path_reads_as_itself(path: list[Any]) -> None:
     [
         ("a..b", 3),
         ("a[", 2),
-        ("a[x]", 2),
-        ("a[1.5]", 2),
-        ('a["x', 3),
-        ('a["x"', 3),
+        ("a[x]", 3),
+        ("a[1.5]", 3),
+        ('a["x', 2),
+        ('a["x]', 3),
+        ('a["x"', 6),
         ("a[0]b", 5),
         ("a.", 3),
         ("]", 1),
-        ("a[" + "9" * 5_000 + "]", 2),
-        ("a[1:2:3]", 2),
+        ("a[" + "9" * 5_000 + "]", 3),
+        ("a[1:2:3]", 3),
     ],
 )
 def test_what_is_no_path_is_refused_with_its_place(text: str, character: int) -> None:
@@ -68,6 +69,15 @@ def test_what_is_no_path_is_refused_with_its_place(text: str, character: int) ->
         paths.parse(text)
     assert caught.value.context["character"] == character
     assert caught.value.code == "invalid_path"
+
+
+def test_many_places_are_no_path_here_and_a_key_may_be_called_so() -> None:
+    """Scans take `*` for every item; a command that shows one value would otherwise show the value of a key `*`."""
+    for text in ("messages[*].role", "*", "tools.*"):
+        with pytest.raises(InvalidInputError, match="not a path to one value") as caught:
+            paths.parse(text)
+        assert "for scans" in (caught.value.hint or "")
+    assert paths.parse(paths.format(["*"])) == ("*",)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars
@@ -110,8 +111,26 @@ def test_wrong_input_is_refused_with_what_to_do(url: Path, words: list[str], sai
 
 def test_a_terminal_gets_a_table(url: Path) -> None:
     shown = call(url, "scan", "cost", "--run", "run-0", "--format", "table").out.splitlines()
-    assert shown[0].split() == ["id", "run", "graph", "node", "status", "created_at", "cost"]
+    assert shown[0].split() == ["id", "cost", "run", "graph", "node", "status", "created_at"]
     assert len(shown) == 5
+
+
+def test_what_was_asked_for_has_the_width_of_a_terminal(url: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names and times are known from lists: they go first where there is no room, and that is said."""
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: SimpleNamespace(columns=80, lines=24))
+    words = ["scan", "cost", "messages", "--run", "run-1", "--color", "never", "--type", "messages=json"]
+    done = call(url, *words, terminal=True)
+    lines = done.out.splitlines()
+    assert lines[0].split() == ["id", "cost", "messages"]
+    assert all(len(line) <= 80 for line in lines)
+    assert [line.split()[1] for line in lines[1:]] == ["0.0", "0.25", "0.5", "0.75"]
+    assert lines[1].endswith('[{"role":"user","n":0}]')
+    assert lines[4].endswith("…")
+    assert "--json shows all; no room for run, graph, node, status, created_at" in done.err
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: SimpleNamespace(columns=300, lines=24))
+    wide = call(url, *words, terminal=True)
+    assert wide.out.splitlines()[0].split()[3:] == ["run", "graph", "node", "status", "created_at"]
+    assert "no room" not in wide.err
 
 
 def test_a_scan_goes_into_a_file(url: Path, tmp_path: Path) -> None:

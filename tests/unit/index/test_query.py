@@ -18,6 +18,7 @@ from snapstore.archive import Archive
 from snapstore.errors import InvalidInputError, StorageError
 from snapstore.index.generations import Generations
 from snapstore.index.query import run_query
+from snapstore.index.segments import Segments
 from snapstore.index.view import View, look
 from snapstore.opening import open_archive, open_on
 from snapstore.storage.memory import MemoryStorage
@@ -193,7 +194,7 @@ def test_segments_that_were_replaced_meanwhile_are_looked_for_again(archive: Arc
             archive.index.rebuild()
         return view
 
-    found = run_query(archive.storage, look_and_lose, "SELECT count(*) AS n, max(size_bytes) > 0 AS big FROM snapshots")
+    found = run_query(Segments(archive.storage), look_and_lose, "SELECT count(*) AS n, max(size_bytes) > 0 AS big FROM snapshots")
     assert ([*found.rows()], looks) == ([{"n": 5, "big": True}], 2)
 
 
