@@ -49,6 +49,8 @@ def status(ctx: click.Context) -> None:
         pairs.append(("last fold", output.when(output.moment(found.folded_at))))
     if found.rebuilding_since is not None:
         pairs.append(("rebuilding", f"since {output.when(output.moment(found.rebuilding_since))}; if it has died, rebuild again"))
+    if found.missing:
+        pairs.append(("missing", f"{output.count(found.missing, 'segment')}: lists read every register"))
     if found.retired:
         pairs.append(("kept", f"{output.count(found.retired, 'replaced segment')}, for readers, until a later compaction"))
     output.facts(session, pairs)
@@ -64,7 +66,7 @@ def _advice(found: IndexStatus) -> str | None:
     """Return the command that would make lists faster, None when none would."""
     from snapstore.index.tail import LONG_TAIL
 
-    if found.lost:
+    if found.lost or found.missing:
         return "snapstore index rebuild"
     return "snapstore index compact" if found.tail > LONG_TAIL else None
 
@@ -98,9 +100,11 @@ def compact(ctx: click.Context) -> None:
     merges = folded.compacted.merges + done.merges
     written = folded.bytes_written + folded.compacted.bytes_written + done.bytes_written
     deleted = folded.compacted.deleted + done.deleted
+    held_back = max(folded.compacted.held_back, done.held_back)
     if session.json:
         fields = {"markers": folded.markers, "waiting": folded.waiting, "merges": merges}
-        output.say(session, output.to_json("compact", {**fields, "bytes_written": written, "deleted": deleted}))
+        sums = {"bytes_written": written, "deleted": deleted, "held_back": held_back}
+        output.say(session, output.to_json("compact", {**fields, **sums}))
         return
     _say_rebuilt(session, folded.rebuilt)
     output.say(
@@ -108,6 +112,9 @@ def compact(ctx: click.Context) -> None:
         f"folded {output.count(folded.markers, 'change')}, merged {output.count(merges, 'time')}, "
         f"wrote {output.size(written)}, deleted {output.count(deleted, 'object')}",
     )
+    if held_back:
+        held = output.count(held_back, "segment")
+        click.echo(f"left {held} to the rebuild under way; if it has died, run: snapstore index rebuild", err=True)
 
 
 @command.command("rebuild", cls=CommandWithCommonOptions, short_help="Make the index again from the snapshots.")

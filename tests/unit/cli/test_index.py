@@ -95,10 +95,13 @@ def test_a_rebuild_under_way_shows(url: Path) -> None:
     seen: list[tuple[str, str]] = []
 
     def look(_read: int) -> None:
+        compacted.append(call(url, "index", "compact").err)
         seen.append((call(url, "index", "status").out, document(url, "status")["rebuilding_since"]))
 
+    compacted: list[str] = []
     with snapstore.open(url) as archive:
         archive.index.rebuild(look)
+    assert compacted[0] == "left 1 segment to the rebuild under way; if it has died, run: snapstore index rebuild\n"
     shown, since = seen[0]
     assert [line for line in shown.splitlines() if line.startswith("rebuilding  since 2")]
     assert since.endswith("Z")
@@ -112,6 +115,16 @@ def test_a_damaged_segment_is_named_with_what_helps(url: Path) -> None:
     assert (done.code, "segment of the index is damaged" in done.err, "snapstore index rebuild" in done.err) == (4, True, True)
     assert call(url, "index", "rebuild").code == 0
     assert len(call(url, "list", "--json").rows()) == SNAPSHOTS
+
+
+def test_a_missing_segment_is_counted_with_what_helps(url: Path) -> None:
+    for segment in (url / "index" / "snapshots").rglob("*.parquet"):
+        segment.unlink()
+    shown = call(url, "index", "status")
+    assert "missing     1 segment: lists read every register" in shown.out
+    assert shown.err == "run: snapstore index rebuild\n"
+    assert call(url, "index", "rebuild").code == 0
+    assert document(url, "status")["missing"] == 0
 
 
 def test_a_lost_index_is_noticed_and_made_again(url: Path) -> None:
