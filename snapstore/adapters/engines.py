@@ -14,7 +14,18 @@ from snapstore.scan.planning import OnError, ScanTask, scan
 
 __all__ = ["Part", "Plan", "from_texts", "planned"]
 
-_OPTIONS = frozenset(["graph", "namespace", "on_error", "paths", "run", "since", "status", "types", "until", "url"])
+_OPTIONS = frozenset(
+    ["graph", "limit", "metadata", "namespace", "node", "on_error", "paths", "run", "since", "status", "types", "until", "url"]
+)
+
+_HINTS = {
+    "limit": "how many snapshots, such as 1000",
+    "metadata": '{"model": "large"}',
+    "since": "milliseconds since 1970 UTC",
+    "types": '{"cost": "float64"}',
+    "until": "milliseconds since 1970 UTC",
+}
+"""The options that are no texts, and what to write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +67,9 @@ def planned(
     status: str | None = None,
     since: Moment | None = None,
     until: Moment | None = None,
+    limit: int | None = None,
+    node: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
     namespace: str | None = None,
     types: Mapping[str, str] | None = None,
     on_error: OnError = "raise",
@@ -71,13 +85,17 @@ def planned(
         status: only snapshots with this status.
         since: created at this moment or later.
         until: created before this moment.
+        limit: only the newest so many of them.
+        node: only snapshots of this node.
+        metadata: only snapshots with these fields in their metadata.
         namespace: of the archive, as in `snapstore.open`.
         types: types by column name, as in `snapstore.scan.planning.scan`.
         on_error: what a value does that does not fit its type, as there.
         storage_options: as in `snapstore.open`.
     """
     with open_archive(url, namespace=namespace, storage_options=storage_options, read_only=True) as archive:
-        found = scan(archive.storage, archive.list(graph, run, status, since, until), paths, types=types, on_error=on_error)
+        chosen = archive.list(graph, run, status, since, until, limit, node=node, metadata=metadata)
+        found = scan(archive.storage, chosen, paths, types=types, on_error=on_error)
         return Plan(found.schema, tuple(Part(task, storage_options) for task in found.tasks))
 
 
@@ -85,8 +103,8 @@ def from_texts(options: Mapping[str, str]) -> dict[str, Any]:
     """The arguments of `planned` from an engine that has texts only.
 
     Args:
-        options: `paths` and `types` as JSON, or one path as it is; `since` and `until` in milliseconds since 1970;
-            `storage.NAME` for a storage option; the others as they are.
+        options: `paths`, `types` and `metadata` as JSON, or one path as it is; `since` and `until` in milliseconds since 1970;
+            `limit` in digits; `storage.NAME` for a storage option; the others as they are.
 
     Raises:
         InvalidInputError: `invalid_option`.
@@ -101,9 +119,9 @@ def from_texts(options: Mapping[str, str]) -> dict[str, Any]:
             hint=f"options: {', '.join(sorted(_OPTIONS))}",
             options=wrong,
         )
-    arguments: dict[str, Any] = {**given, "paths": _paths(given["paths"]), "types": _types(given.get("types", "{}"))}
-    for name in {"since", "until"} & set(given):
-        arguments[name] = _milliseconds(name, given[name])
+    arguments: dict[str, Any] = {**given, "paths": _paths(given["paths"])}
+    for name in _HINTS.keys() & given.keys():
+        arguments[name] = _parsed(name, given[name])
     return {**arguments, "storage_options": storage or None}
 
 
@@ -115,20 +133,14 @@ def _paths(text: str) -> Any:
     return found if isinstance(found, (list, dict)) else text
 
 
-def _types(text: str) -> Any:
+def _parsed(name: str, text: str) -> Any:
+    """An option that is no text: an object or a whole number, both in JSON."""
+    wanted: type = dict if name in {"types", "metadata"} else int
     try:
         found = json.loads(text)
     except ValueError:
         found = None
-    if not isinstance(found, dict):
-        raise InvalidInputError("types are a JSON object", code="invalid_option", hint='{"cost": "float64"}', types=text)
+    if type(found) is not wanted:
+        shape = "a JSON object" if wanted is dict else "a whole number"
+        raise InvalidInputError(f"an option is not {shape}", code="invalid_option", hint=_HINTS[name], **{name: text})
     return found
-
-
-def _milliseconds(name: str, text: str) -> int:
-    try:
-        return int(text)
-    except ValueError as error:
-        raise InvalidInputError(
-            "a time is a whole number", code="invalid_option", hint="milliseconds since 1970 UTC", **{name: text}
-        ) from error

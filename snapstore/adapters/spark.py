@@ -7,9 +7,10 @@ register(spark)
 spark.read.format("snapstore").options(url="s3://bucket/runs", graph="support", paths='["cost", "messages[*].role"]').load()
 ```
 
-Options, all texts: `url`; `paths` and `types` as JSON, or one path as it is; `graph`, `run`, `status`, `namespace`, `on_error`;
-`since` and `until` in milliseconds since 1970; `storage.NAME` for a storage option. Say what you want by options: filters of
-the query are applied by Spark, after reading (Spark 4.1 keeps a filter that a Python source took over even for later queries).
+Options, all texts: `url`; `paths`, `types` and `metadata` as JSON, or one path as it is; `graph`, `run`, `status`, `node`,
+`namespace`, `on_error`; `since` and `until` in milliseconds since 1970; `limit`; `storage.NAME` for a storage option.
+Say what you want by options: filters of the query are applied by Spark, after reading (Spark 4.1 keeps a filter that a Python
+source took over even for later queries).
 Executors need snapstore and the storage's credentials; set `PYSPARK_PYTHON` to the Python that has them.
 """
 

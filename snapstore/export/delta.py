@@ -163,7 +163,7 @@ def _delta_type(name: str, kind: Any) -> Any:
         return pa.struct([field.with_type(_delta_type(name, field.type)) for field in kind])
     if types.is_map(kind):
         return pa.map_(_delta_type(name, kind.key_type), kind.item_field.with_type(_delta_type(name, kind.item_type)))
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+    if any(test(kind) for test in (types.is_list, types.is_large_list, types.is_fixed_size_list, types.is_list_view)):
         return pa.large_list(kind.value_field.with_type(_delta_type(name, kind.value_type)))
     if types.is_timestamp(kind):
         return pa.timestamp("us", kind.tz)

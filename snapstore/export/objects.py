@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from snapstore.errors import ConflictError, InvalidInputError, StorageError
+from snapstore.export.files import new_file
 from snapstore.export.streams import arrow
 from snapstore.export.writing import Format, Report, write
 
@@ -58,7 +59,7 @@ def to_object(stream: Any, url: str, format: Format, progress: Report, *, replac
 
     with tempfile.TemporaryDirectory(prefix="snapstore-") as folder:
         path = Path(folder) / "rows"
-        with path.open("wb") as file:
+        with new_file(path, force=False) as file:
             rows = write(stream, file, format, progress)
         with _storage_errors(url):
             pyarrow.fs.copy_files(str(path), place, source_filesystem=pyarrow.fs.LocalFileSystem(), destination_filesystem=system)

@@ -29,7 +29,12 @@ LOCAL = datetime.datetime(2026, 1, 2, 12, 0)  # noqa: DTZ001 - a moment without 
         *[("bool", True, True), ("bool", 1, MISFIT)],
         *[("int64", 3, 3), ("int64", 3.0, 3), ("int64", 3.5, MISFIT), ("int64", True, MISFIT), ("int64", 2**63, MISFIT)],
         *[("int64", -(2**63), -(2**63)), ("int64", math.inf, MISFIT), ("int64", "3", MISFIT)],
-        *[("float64", 3, 3.0), ("float64", 2**53 + 1, MISFIT), ("float64", decimal.Decimal("0.1"), 0.1)],
+        *[
+            ("float64", 3, 3.0),
+            ("float64", 2**53 + 1, MISFIT),
+            ("float64", 2**1023, 2.0**1023),
+            ("float64", decimal.Decimal("0.1"), 0.1),
+        ],
         *[("float64", 10**400, MISFIT), ("float64", "1", MISFIT), ("float64", False, MISFIT)],
         *[("string", "a", "a"), ("string", 1, "1"), ("string", {"a": [1]}, '{"a":[1]}'), ("string", True, "true")],
         *[("json", "a", '"a"'), ("json", 1, "1"), ("json", "ü", '"ü"')],
@@ -97,6 +102,8 @@ def test_columns_are_called_like_their_paths_or_as_the_caller_says() -> None:
         (["node"], None, "column_twice"),
         (["cost"], {"costs": "float64"}, "unknown_column"),
         (["cost"], {"cost": "double"}, "unknown_type"),
+        (["cost"], ["float64"], "unknown_type"),
+        ({1: "cost"}, None, "invalid_path"),
     ],
 )
 def test_wrong_columns_are_refused(paths: Any, types: Any, code: str) -> None:

@@ -250,6 +250,15 @@ def test_snapshots_deleted_and_collected_since_planning_are_skipped(world: World
     assert scanned.skipped == [ids[1]]
 
 
+def test_snapshots_deleted_since_planning_come_as_long_as_they_can_be_read(world: World) -> None:
+    """A scan shows what was current when it was planned: what its tasks give must not depend on which of them ran first."""
+    ids = [world.archive.save({"cost": n}, run="r").id for n in range(3)]
+    scanned = scan(world.archive.storage, ids, ["cost"], types={"cost": "int64"})
+    world.archive.delete(ids[1])
+    assert rows(scanned, "cost") == {ids[0]: 0, ids[1]: 1, ids[2]: 2}
+    assert scanned.skipped == []
+
+
 def test_a_snapshot_rewritten_and_collected_since_planning_comes_as_it_is_now(world: World) -> None:
     id = world.archive.save({"cost": 1}, run="r").id
     scanned = scan(world.archive.storage, [id], ["cost"], types={"cost": "int64"})
