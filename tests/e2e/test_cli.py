@@ -340,6 +340,7 @@ def test_a_malformed_line_is_named_and_the_rest_is_kept(shell: Shell) -> None:
     assert (nothing.code, nothing.out) == (2, "")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DATA.is_dir(), reason="the real histories are not beside the checkout")
 def test_real_histories(tmp_path: Path) -> None:
     """All coding-agent runs, and the trials of three customer-service tasks (the rest is imported in the unit tests)."""

@@ -59,8 +59,11 @@ def stopped(shell: Shell, process: subprocess.Popen[bytes], with_signal: int) ->
 
 @pytest.mark.parametrize(
     ("with_signal", "code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)],
-    ids=["ctrl-c", "terminate", "kill"],
+    [
+        pytest.param(signal.SIGINT, 130, id="ctrl-c"),
+        pytest.param(signal.SIGTERM, 143, id="terminate", marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, -signal.SIGKILL, id="kill", marks=pytest.mark.slow),
+    ],
 )
 def test_a_stopped_import_is_resumed(shell: Shell, with_signal: int, code: int) -> None:
     process = shell.start(*IMPORT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)

@@ -76,6 +76,7 @@ def newcomer(tmp_path: Path) -> Newcomer:
     return Newcomer(tmp_path)
 
 
+@pytest.mark.slow
 def test_its_story_is_true_more_than_once_and_a_wrong_snapshot_is_noticed(newcomer: Newcomer) -> None:
     code, out, err = newcomer.run()
     assert code == 0, err
@@ -142,6 +143,7 @@ def test_a_folder_of_somebody_else_is_left_alone(newcomer: Newcomer) -> None:
     assert (theirs / "letter.txt").is_file()
 
 
+@pytest.mark.slow
 def test_fresh_moves_what_is_not_its_own_aside_and_clears_what_is(newcomer: Newcomer) -> None:
     theirs = newcomer.folder / "theirs"
     theirs.mkdir()

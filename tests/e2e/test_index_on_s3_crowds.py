@@ -53,7 +53,7 @@ def test_a_crowd_that_works_longer(place: Place) -> None:
         work_at_once(archive, 12, rounds=50)
 
 
-@pytest.mark.parametrize("name", ["fold", "compact"])
+@pytest.mark.parametrize("name", ["fold", pytest.param("compact", marks=pytest.mark.slow)])
 def test_a_crash_at_some_calls_changes_no_list(place: Place, name: str) -> None:
     with place.open(f"some crashes of {name}") as archive:
         assert live_on(archive, OPERATIONS[name], range(0, 30, 5)) >= 4

@@ -29,6 +29,9 @@ OPERATIONS: dict[str, Callable[[Index], object]] = {
     "fold-lost": lambda index: index.refresh(),
 }
 
+DEFAULT = ["first-fold", "fold", "compact"]
+"""Those that are not left to the slow tests."""
+
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +76,9 @@ def check(storage: MemoryStorage, index: Index) -> None:
 
 
 @pytest.mark.parametrize("after", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["before", "after"])
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize(
+    "name", [*DEFAULT, *(pytest.param(name, marks=pytest.mark.slow) for name in OPERATIONS if name not in DEFAULT)]
+)
 def test_a_crash_at_any_call_changes_no_list(name: str, after: bool) -> None:
     count = calls_of(name)
     assert count > 10

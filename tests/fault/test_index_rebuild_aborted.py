@@ -87,6 +87,7 @@ def test_ctrl_c_takes_the_mark_back(reads: int) -> None:
     as_it_was(world)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["lost", "landed"])
 def test_a_storage_that_fails_at_any_write_leaves_no_mark(after: bool) -> None:
     counting = FaultyStorage(archive_of(4).memory)
@@ -133,6 +134,7 @@ def test_a_compaction_says_that_a_rebuild_holds_it_back() -> None:
     as_it_was(world)
 
 
+@pytest.mark.slow
 def test_rebuilds_that_meet_at_a_damaged_root_leave_one() -> None:
     """One deleted the root that the other had just published."""
 

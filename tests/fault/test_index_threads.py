@@ -30,7 +30,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     make_everything_small(monkeypatch)
 
 
-@pytest.fixture(params=["memory", "local"])
+@pytest.fixture(params=[pytest.param("memory", marks=pytest.mark.slow), "local"])
 def archive(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Archive]:
     if request.param == "memory":
         yield open_on(MemoryStorage(), create=True)

@@ -76,6 +76,7 @@ def test_eight_processes_on_one_id_of_a_local_archive_lose_nothing(tmp_path: Pat
     count_together(str(tmp_path / "archive"), None, 12, tmp_path)
 
 
+@pytest.mark.slow
 def test_eight_processes_on_one_id_on_s3_lose_nothing(moto: Endpoint, tmp_path: Path) -> None:
     count_together(f"s3://{moto.bucket}/processes", moto.options, 4, tmp_path)
 

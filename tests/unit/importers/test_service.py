@@ -204,7 +204,10 @@ def test_progress_grows_to_the_end(archive: snapstore.Archive, written: Callable
     assert (seen[-1].added, seen[-1].sources_total) == (6, 2)
 
 
-@pytest.mark.parametrize(("format", "runs", "snapshots"), [("tau-bench", 50, 5144), ("swe-agent", 10, 112)])
+@pytest.mark.parametrize(
+    ("format", "runs", "snapshots"),
+    [pytest.param("tau-bench", 50, 5144, marks=pytest.mark.slow), ("swe-agent", 10, 112)],
+)
 def test_real_histories_come_back_as_they_were_read(data: Path, format: str, runs: int, snapshots: int) -> None:
     """Every state of every third run equals what the reader built."""
     with snapstore.open("memory://", create=True) as archive:

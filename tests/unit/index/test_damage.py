@@ -64,7 +64,7 @@ def outcome(storage: MemoryStorage, name: str, expected: list[Any]) -> str:
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["fetched-whole", "in-parts"])
-@pytest.mark.parametrize(("name", "flips"), [("list", 500), ("table", 300), ("query", 60)])
+@pytest.mark.parametrize(("name", "flips"), [("list", 500), ("table", 300), pytest.param("query", 60, marks=pytest.mark.slow)])
 def test_a_flipped_bit_is_noticed_wherever_it_is(monkeypatch: pytest.MonkeyPatch, name: str, flips: int, whole: bool) -> None:
     monkeypatch.setattr(segments, "WHOLE_BYTES", 10**6 if whole else 0)
     world = World()

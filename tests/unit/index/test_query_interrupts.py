@@ -98,7 +98,7 @@ def interrupted(way: str, folder: Path) -> str:
         process.communicate()
 
 
-@pytest.mark.parametrize("way", ["query", "batches", "rows", "export"])
+@pytest.mark.parametrize("way", ["query", *(pytest.param(way, marks=pytest.mark.slow) for way in ("batches", "rows")), "export"])
 def test_ctrl_c_ends_a_query_and_leaves_nothing(tmp_path: Path, way: str) -> None:
     assert interrupted(way, tmp_path) == "KeyboardInterrupt"
     assert [*tmp_path.iterdir()] == []

@@ -149,6 +149,7 @@ def test_every_row_comes_once_while_segments_are_replaced() -> None:
     assert gone > 3, "segments vanished under hardly any reading: this shows nothing"
 
 
+@pytest.mark.slow
 def test_what_is_left_alone_comes_once_while_all_else_changes() -> None:
     gone = changed = 0
     for seed in range(4):
@@ -180,6 +181,7 @@ def test_a_segment_that_is_really_missing_is_made_up_for_from_the_registers() ->
     assert by_id(rows) == by_id(truth(upheaval.world.memory, RowFilter()))
 
 
+@pytest.mark.slow
 def test_a_reader_that_never_gets_hold_of_a_segment_says_so() -> None:
     upheaval = Upheaval(1, changes=False)
 
