@@ -57,6 +57,9 @@ CONFLICT_TIMEOUT_S = 60.0
 _OVERTAKEN = {"already_exists", "snapshot_not_found", "snapshot_deleted"}
 """Another writer took the number, or ended the thing and deleted what this one wanted to continue."""
 
+LATE_PACK_S = 1.0
+"""How long the pack of a version that a rival is writing is waited for."""
+
 FIRST_DELAY_S = 0.005
 MAX_DOUBLINGS = 6
 
@@ -93,10 +96,21 @@ class Version:
         """The state, the caller's own each time; read from storage once, unless it is large."""
         if self._encoded is not None:
             return values.decode(self._encoded)
-        state = self.snapshot.state()
+        state = self._read()
         if self.snapshot.size_bytes <= KEPT_STATE_BYTES:
             self._encoded = values.encode(state)
         return state
+
+    def _read(self) -> Any:
+        """The state, also when its pack arrives a moment after its register: a rival may just be writing both."""
+        end = clock.monotonic_s() + LATE_PACK_S
+        while True:
+            try:
+                return self.snapshot.state()
+            except NotFoundError as error:
+                if error.code != "snapshot_incomplete" or clock.monotonic_s() > end:
+                    raise
+            clock.sleep(FIRST_DELAY_S)
 
 
 class _Kept(NamedTuple):

@@ -8,6 +8,7 @@ two storage calls through storages that fail on purpose; a clock that shows what
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 from itertools import count
 
@@ -290,3 +291,17 @@ def test_what_others_put_beside_a_chain_is_no_version_of_it(world: World, now: N
     assert cold(world).end(NAME) is True
     assert [value(handle) for handle in (chains, cold(world))] == [None, None]
     assert [world.cold()[one.id].state() for one in beside] == [{"n": 2}] * 3
+
+
+def test_a_version_whose_pack_is_late_is_waited_for() -> None:
+    """A rival writes register and pack at the same time; under load the register may be seen a moment earlier."""
+    world = World()
+    world.archive.save({"n": "x" * 500}, run="r", id="x@1")
+    [listed] = world.cold().log("r")
+    [key] = world.keys("runs/r/")
+    body = world.memory.get(key).data
+    world.memory.delete_many([key])
+    late = threading.Timer(0.05, lambda: world.memory.put(key, body))
+    late.start()
+    assert Version(1, listed).state() == {"n": "x" * 500}
+    late.join()
